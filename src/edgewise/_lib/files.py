@@ -1,0 +1,85 @@
+"""Final files are written here and nowhere else: temporary file in the same folder, fsync, rename, fsync the folder.
+
+After a crash a path holds either its old content or its new content, whole. Left-over temporary files start with
+``.tmp-`` and are removed by ``remove_leftovers`` at start-up.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from edgewise.errors import CorruptError, StorageFullError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes renames and removals inside ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path, *, sha256: str = "", mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """Opens a file that appears at ``path`` only when the block ends well, already on disk.
+
+    Args:
+        path: Final path; its folder must exist.
+        sha256: Expected hex digest of the content; checked before the rename when given.
+        mode: Permission bits.
+
+    Raises:
+        CorruptError: The content does not have the digest; nothing appears.
+        StorageFullError: The disk is full; nothing appears.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if sha256 and (actual := file_sha256(temporary)) != sha256:
+            raise CorruptError(
+                f"{path.name}: sha256 is {actual}, expected {sha256}",
+                hint="The content was damaged on its way; fetch it again.",
+                expected=sha256,
+                actual=actual,
+            )
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise StorageFullError(f"No space left to write {path}", hint="Free disk space, then retry.") from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: bytes, *, sha256: str = "", mode: int = 0o644) -> None:
+    """Writes ``content`` to ``path`` in one step; see ``atomic_writer``."""
+    with atomic_writer(path, sha256=sha256, mode=mode) as file:
+        file.write(content)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that a crash left in ``folder``."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+_FULL = {28, 122}  # ENOSPC, EDQUOT

@@ -1,0 +1,1 @@
+"""HTTP: REST with OpenAPI, and the Open Inference Protocol v2."""

@@ -1,0 +1,1 @@
+"""Durable, bounded, ordered streams of records; see ``base``."""

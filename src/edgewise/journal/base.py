@@ -1,0 +1,158 @@
+"""The seam of the journal: durable, bounded, ordered streams of records.
+
+Promises, kept by every adapter and checked by ``edgewise.testing.journal.JournalContract``:
+
+* *Accepted means on disk.* When ``append`` returns, the entries survive SIGKILL and power loss (adapters that keep
+  nothing on disk say so). Appends from many threads share one sync (group commit).
+* *Order.* A stream's sequences start at 1, have no gaps, and are handed out in order.
+* *Bounded.* A stream keeps at most its bytes and age. What is removed before every consumer acknowledged it stands
+  in the loss ledger, with its reason.
+* *The balance.* For each consumer of a stream: produced = delivered + pending + dropped, each side counted on its own.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from edgewise.types import Entry, Record
+
+
+class WhenFull(enum.StrEnum):
+    """What a stream does with new entries when its bytes are used up."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+    BLOCK = "block"
+
+
+class Reason(enum.StrEnum):
+    """Why records were dropped."""
+
+    FULL = "full"
+    EXPIRED = "expired"
+    DEAD_LETTER = "dead_letter"
+    CORRUPT = "corrupt"
+
+
+class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one stream.
+
+    Attributes:
+        max_bytes: Encoded bytes kept.
+        max_age_s: Seconds kept.
+        when_full: What happens to new entries at ``max_bytes``. ``block`` waits up to ``block_timeout_s``, then
+            raises StorageFullError.
+        block_timeout_s: See ``when_full``.
+        max_attempts: Claims of one record before it goes to the dead letters.
+        lease_s: Seconds a claim is held before another may take the records.
+    """
+
+    max_bytes: int = 256 * 1024 * 1024
+    max_age_s: float = 30 * 86400.0
+    when_full: WhenFull = WhenFull.DROP_OLDEST
+    block_timeout_s: float = 5.0
+    max_attempts: int = 10
+    lease_s: float = 60.0
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Records lent to a consumer, in order; ``attempts`` counts how often the first of them was lent, this time
+    included.
+    """
+
+    consumer: str
+    stream: str
+    records: tuple[Record, ...]
+    attempts: int
+
+    @property
+    def last(self) -> int:
+        """The sequence to acknowledge when all are done."""
+        return self.records[-1].sequence
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One line of the loss ledger: sequences ``first``..``last`` of a stream, ``count`` of them, are gone.
+
+    ``consumer`` is empty for records that no consumer was waiting for.
+    """
+
+    node: str
+    stream: str
+    consumer: str
+    first: int
+    last: int
+    count: int
+    reason: Reason
+    time_ns: int
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """The audit of one stream as one consumer sees it (``consumer`` empty: the stream's own storage, where *pending*
+    are the records kept and *delivered* those removed after every consumer acknowledged them).
+    """
+
+    node: str
+    stream: str
+    consumer: str
+    produced: int
+    delivered: int
+    pending: int
+    dropped: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every record is accounted for."""
+        return self.produced == self.delivered + self.pending + self.dropped
+
+
+class Journal(Protocol):
+    """Streams of records. Safe for threads."""
+
+    def append(self, stream: str, entries: Sequence[Entry]) -> range:
+        """Accepts entries, all or none; returns their sequences once they are durable.
+
+        Raises:
+            StorageFullError: The disk is full, or the stream is and its policy is to block.
+            TooLargeError: One entry is larger than the journal takes.
+            ClosedError: The journal was closed.
+        """
+        ...
+
+    def read(
+        self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> list[Record]:
+        """Records with ``after < sequence`` (and ``sequence < before`` unless it is 0), at most ``limit``."""
+        ...
+
+    def claim(self, stream: str, consumer: str, *, limit: int = 100) -> Claim | None:
+        """Lends a consumer the next records it has not acknowledged; None when there are none or a lease is held."""
+        ...
+
+    def ack(self, stream: str, consumer: str, through: int) -> None:
+        """Acknowledges all records up to ``through``; they will not be claimed again by this consumer.
+
+        Raises:
+            ConflictError: They were not claimed.
+        """
+        ...
+
+    def audit(self) -> list[Balance]:
+        """Counts every stream and consumer anew from what is stored."""
+        ...
+
+    def close(self) -> None:
+        """Finishes what was begun and releases the files."""
+        ...
+
+
+class LossLedger(Protocol):
+    """Optional ability: reading the loss ledger (all adapters here have it)."""
+
+    def losses(self, stream: str = "") -> list[Loss]:
+        """The ledger, oldest first; of one stream when named."""
+        ...

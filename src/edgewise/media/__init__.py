@@ -1,0 +1,1 @@
+"""Pictures, video and drawing. OpenCV, simplejpeg and PyAV stay behind it."""

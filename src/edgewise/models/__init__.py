@@ -1,0 +1,1 @@
+"""What a model is, and using one: manifest, package, preprocessing, tasks, ``Model``."""

@@ -1,0 +1,1 @@
+"""People a node knows: names, preferences, embeddings, and matching against them."""

@@ -1,0 +1,1 @@
+"""Real models by name, from pinned origins."""
