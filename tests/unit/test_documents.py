@@ -1,0 +1,66 @@
+"""Settings and manifests are YAML; whoever mistypes a line is told which line and what was meant."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise._lib.documents import decode_yaml
+from edgewise.errors import EdgewiseError, SettingsError
+
+
+class Wheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="wheel"):
+    size_mm: int
+
+
+class Track(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="track"):
+    length_mm: int = 1
+
+
+class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    on: str = ""
+    drives: tuple[Wheel | Track, ...] = ()
+    labels: dict[str, float] = {}
+
+
+def decode(text: str) -> Robot:
+    return decode_yaml(text, Robot, file="robot.yaml", error=SettingsError)
+
+
+def test_a_right_document_becomes_the_struct_and_on_stays_a_word() -> None:
+    robot = decode("name: r2\non: yes\ndrives: [{kind: wheel, size_mm: 3}, {kind: track}]\nlabels: {a: 1.5}")
+    assert robot == Robot("r2", "yes", (Wheel(3), Track()), {"a": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field", "said", "hint"),
+    [
+        ("name: r\ndrivs: []", 2, "drivs", "unknown field", "'drives'"),
+        ("name: r\ndrives:\n  - kind: whel", 3, "drives[0].kind", "'whel' is not known", "'wheel'"),
+        ("name: r\ndrives:\n  - {kind: wheel,\n     size_mm: big}", 4, "drives[0].size_mm", "expected `int`", ""),
+        ("name: r\nlabels:\n  a: 1\n  b: x", 4, "labels.b", "expected `float`", ""),
+        ("on: a", 1, "", "field 'name' is missing", ""),
+        ("name: r\nname: s", 2, "", "given twice", ""),
+        ("name: &a r\non: *a", 1, "", "anchors and aliases", ""),
+        ("name: [", 1, "", "", ""),
+        ("", 1, "", "empty", ""),
+        ("[" * 50 + "]" * 50, 1, "", "nested deeper", ""),
+    ],
+)
+def test_a_wrong_document_is_refused_with_file_line_field_and_the_nearest_name(
+    text: str, line: int, field: str, said: str, hint: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"robot\.yaml") as caught:
+        decode(text)
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+    assert (caught.value.facts["line"], caught.value.facts["field"]) == (line, field)
+
+
+@given(st.text(max_size=200))
+def test_no_text_gets_past_as_anything_but_a_robot_or_a_settings_error(text: str) -> None:
+    try:
+        assert isinstance(decode(text), Robot)
+    except EdgewiseError as error:
+        assert error.code == "settings_invalid"
