@@ -1,7 +1,7 @@
 """Edgewise: deep-learning models that run next to the sensor.
 
 >>> import edgewise
->>> model = edgewise.load("cifar10-tiny")
+>>> model = edgewise.load("cifar10-resnet")
 >>> model.predict("frog.png")  # doctest: +SKIP
 
 Importing this package loads nothing heavy; each name below is fetched when it is first used.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgewise.errors import EdgewiseError as EdgewiseError
     from edgewise.models.model import Model as Model
     from edgewise.models.model import Prediction as Prediction
-    from edgewise.zoo import load as load
+    from edgewise.node.library import load as load
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ _WHERE = {
     "EdgewiseError": "edgewise.errors",
     "Model": "edgewise.models.model",
     "Prediction": "edgewise.models.model",
-    "load": "edgewise.zoo",
+    "load": "edgewise.node.library",
 }
 
 __all__ = ["EdgewiseError", "Model", "Prediction", "__version__", "load"]

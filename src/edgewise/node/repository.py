@@ -1,0 +1,242 @@
+"""The model repository of a node: which models there are, which are loaded, and how they have been doing.
+
+Words and states follow the Open Inference Protocol v2 and its model repository extension.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from edgewise._lib.documents import nearest
+from edgewise.errors import NotFoundError, UnavailableError
+from edgewise.models.manifest import Manifest
+from edgewise.models.model import Model
+from edgewise.models.package import load_manifest
+from edgewise.runtimes.base import SessionOptions
+
+
+class ModelState(msgspec.Struct, frozen=True):
+    """One line of the repository index; ``state`` is ``READY`` or ``UNAVAILABLE``, ``reason`` says why not ready."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+    manifest: Manifest
+
+
+class Counts(msgspec.Struct):
+    """How often, and nanoseconds in total."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, ns: int) -> None:
+        """Counts one more."""
+        self.count += 1
+        self.ns += ns
+
+
+class Statistics:
+    """Figures of one loaded model, as the statistics extension names them. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.success = Counts()
+        self.fail = Counts()
+        self.queue = Counts()
+        self.compute_input = Counts()
+        self.compute_infer = Counts()
+        self.compute_output = Counts()
+        self.inference_count = 0
+        self.last_inference_ms = 0
+
+    def succeeded(
+        self,
+        *,
+        now_ns: int,
+        batch: int = 1,
+        queue_ns: int = 0,
+        input_ns: int = 0,
+        infer_ns: int = 0,
+        output_ns: int = 0,
+    ) -> None:
+        """Counts a request that was answered."""
+        with self._lock:
+            self.inference_count += batch
+            self.last_inference_ms = now_ns // 1_000_000
+            self.success.add(queue_ns + input_ns + infer_ns + output_ns)
+            self.queue.add(queue_ns)
+            self.compute_input.add(input_ns)
+            self.compute_infer.add(infer_ns)
+            self.compute_output.add(output_ns)
+
+    def failed(self, ns: int) -> None:
+        """Counts a request that failed."""
+        with self._lock:
+            self.fail.add(ns)
+
+
+class LoadedModel:
+    """A model in use, with its statistics."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.statistics = Statistics()
+
+
+class ModelRepository:
+    """Models by name and version, loaded when first asked for.
+
+    Args:
+        packages: Folders of model packages; of two with the same name and version the first wins, and the first
+            version of a name is its default.
+        options: How sessions run.
+    """
+
+    def __init__(self, packages: Iterable[Path], *, options: SessionOptions | None = None) -> None:
+        self._options = options or SessionOptions()
+        self._lock = threading.RLock()
+        self._folders: dict[str, dict[str, Path]] = {}
+        self._manifests: dict[Path, Manifest] = {}
+        self._loaded: dict[Path, LoadedModel] = {}
+        self._reasons: dict[Path, str] = {}
+        for folder in packages:
+            self.add(folder)
+
+    def add(self, folder: Path) -> Manifest:
+        """Makes a package known without loading it.
+
+        Raises:
+            PackageError: Its manifest is wrong.
+        """
+        manifest = load_manifest(folder)
+        with self._lock:
+            if manifest.version not in self._folders.setdefault(manifest.name, {}):
+                self._folders[manifest.name][manifest.version] = folder
+                self._manifests[folder] = manifest
+        return manifest
+
+    def names(self) -> list[str]:
+        """Names of all models, loaded or not."""
+        with self._lock:
+            return sorted(self._folders)
+
+    def versions(self, name: str) -> list[str]:
+        """Versions of a model, the default first.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        with self._lock:
+            self._find(name, "")
+            return list(self._folders[name])
+
+    def index(self) -> list[ModelState]:
+        """Every version of every model, with its state."""
+        with self._lock:
+            return [self._state(folder) for versions in self._folders.values() for folder in versions.values()]
+
+    def state(self, name: str, version: str = "") -> ModelState:
+        """One model's line of the index.
+
+        Raises:
+            NotFoundError: There is no such model or version.
+        """
+        with self._lock:
+            return self._state(self._find(name, version))
+
+    def get(self, name: str, version: str = "") -> LoadedModel:
+        """The model, loaded if it is not yet (unless it was unloaded on request).
+
+        Raises:
+            NotFoundError: There is no such model or version.
+            UnavailableError: It was unloaded.
+            MissingExtraError: The runtimes of its variants are not installed.
+            PackageError: Its package is broken.
+        """
+        folder = self._find(name, version)
+        loaded = self._loaded.get(folder)
+        if loaded is not None:
+            return loaded
+        with self._lock:
+            if self._reasons.get(folder) == UNLOADED:
+                raise UnavailableError(
+                    f"Model {name!r} was unloaded",
+                    hint=f"Load it: POST /v2/repository/models/{name}/load",
+                    model=name,
+                )
+            return self._load(folder)
+
+    def load(self, name: str, version: str = "") -> LoadedModel:
+        """Loads a model, also one that was unloaded; raises as ``get``."""
+        with self._lock:
+            return self._load(self._find(name, version))
+
+    def unload(self, name: str) -> None:
+        """Frees every loaded version of a model; it stays away until ``load``."""
+        with self._lock:
+            self._find(name, "")
+            folders = list(self._folders[name].values())
+            closing = [loaded for folder in folders if (loaded := self._loaded.pop(folder, None))]
+            self._reasons.update(dict.fromkeys(folders, UNLOADED))
+        for loaded in closing:
+            loaded.model.close()
+
+    def loaded(self) -> list[LoadedModel]:
+        """All models in use."""
+        with self._lock:
+            return list(self._loaded.values())
+
+    def close(self) -> None:
+        """Frees all models."""
+        with self._lock:
+            closing = list(self._loaded.values())
+            self._loaded.clear()
+        for loaded in closing:
+            loaded.model.close()
+
+    def _find(self, name: str, version: str) -> Path:
+        versions = self._folders.get(name)
+        if not versions:
+            raise NotFoundError(
+                f"No model is named {name!r}", hint=nearest(name, list(self._folders)), kind="model", name=name
+            )
+        if not version:
+            return next(iter(versions.values()))
+        if version not in versions:
+            raise NotFoundError(
+                f"Model {name!r} has no version {version!r}",
+                hint=f"Versions: {', '.join(versions)}.",
+                kind="model_version",
+                name=version,
+            )
+        return versions[version]
+
+    def _load(self, folder: Path) -> LoadedModel:
+        if folder not in self._loaded:
+            try:
+                self._loaded[folder] = LoadedModel(Model.open(folder, options=self._options))
+            except Exception as error:
+                self._reasons[folder] = str(error)
+                raise
+            self._reasons.pop(folder, None)
+        return self._loaded[folder]
+
+    def _state(self, folder: Path) -> ModelState:
+        manifest = self._manifests[folder]
+        ready = folder in self._loaded
+        return ModelState(
+            name=manifest.name,
+            version=manifest.version,
+            state="READY" if ready else "UNAVAILABLE",
+            reason="" if ready else self._reasons.get(folder, "loaded when first used"),
+            manifest=manifest,
+        )
+
+
+UNLOADED = "unloaded"
