@@ -1,0 +1,38 @@
+"""The settings of one pipeline: a source and the transforms behind it. The parts' own settings stand beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from edgewise.pipeline.base import WhenFull
+from edgewise.pipeline.external import ExternalSettings
+from edgewise.pipeline.sources.camera import CameraSettings
+from edgewise.pipeline.sources.folder import FolderSettings
+from edgewise.pipeline.sources.upload import UploadSettings
+from edgewise.pipeline.sources.video import VideoSettings
+from edgewise.pipeline.transforms.detect import DetectSettings
+from edgewise.pipeline.transforms.presence import PresenceSettings
+from edgewise.pipeline.transforms.recognise import RecogniseSettings
+
+SourceSettings: TypeAlias = VideoSettings | FolderSettings | CameraSettings | UploadSettings | ExternalSettings
+TransformSettings: TypeAlias = DetectSettings | RecogniseSettings | PresenceSettings | ExternalSettings
+
+
+class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pipeline.
+
+    Attributes:
+        source: Where its frames come from.
+        transforms: What is done with each frame, in order.
+        queue: Frames that wait at most between reading and the first transform.
+        when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
+            drops the oldest, a stored one waits.
+    """
+
+    source: SourceSettings
+    transforms: tuple[TransformSettings, ...] = ()
+    queue: Annotated[int, Meta(ge=1, le=64)] = 2
+    when_full: WhenFull | None = None

@@ -1,0 +1,22 @@
+"""Faces in the picture, with the names of the people they match."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class RecogniseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="recognise"):
+    """Which models find and embed faces.
+
+    Attributes:
+        detector: Model that finds faces and their five landmarks.
+        embedder: Model that turns an aligned face into a vector.
+        min_face_px: Faces lower than this are left out: too few pixels to tell people apart.
+    """
+
+    detector: str = "yunet"
+    embedder: str = "mobilefacenet"
+    min_face_px: Annotated[int, Meta(ge=16, le=4096)] = 40
