@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -64,6 +65,36 @@ def atomic_writer(path: Path, *, sha256: str = "", mode: int = 0o644) -> Iterato
         raise
 
 
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Makes a folder that was built aside appear at ``final`` in one step, all its files already on disk.
+
+    Args:
+        temporary: In the same folder as ``final``, its name starting with ``TEMPORARY_PREFIX``.
+        final: Replaced when it exists; a crash in between leaves neither there, and the old one as a left-over.
+
+    Raises:
+        StorageFullError: The disk is full; ``final`` is as before.
+    """
+    try:
+        for path in sorted(temporary.rglob("*"), reverse=True):
+            if path.is_dir():
+                fsync_folder(path)
+            else:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+        fsync_folder(temporary)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFullError(f"No space left to write {final}", hint="Free disk space, then retry.") from error
+        raise
+    old = final.with_name(f"{TEMPORARY_PREFIX}{final.name}-{secrets.token_hex(4)}")
+    if final.exists():
+        final.replace(old)
+    temporary.replace(final)
+    fsync_folder(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def write_atomic(path: Path, content: bytes, *, sha256: str = "", mode: int = 0o644) -> None:
     """Writes ``content`` to ``path`` in one step; see ``atomic_writer``."""
     with atomic_writer(path, sha256=sha256, mode=mode) as file:
@@ -77,9 +108,12 @@ def file_sha256(path: Path) -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files that a crash left in ``folder``."""
+    """Removes temporary files and folders that a crash left in ``folder``."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 _FULL = {28, 122}  # ENOSPC, EDQUOT
