@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise._lib.documents import decode_yaml
+from edgewise._lib.documents import Override, decode_yaml, parse_value
 from edgewise.errors import EdgewiseError, SettingsError
 
 
@@ -44,7 +44,7 @@ def test_a_right_document_becomes_the_struct_and_on_stays_a_word() -> None:
         ("name: r\nname: s", 2, "", "given twice", ""),
         ("name: &a r\non: *a", 1, "", "anchors and aliases", ""),
         ("name: [", 1, "", "", ""),
-        ("", 1, "", "empty", ""),
+        ("", 1, "", "field 'name' is missing", ""),
         ("[" * 50 + "]" * 50, 1, "", "nested deeper", ""),
     ],
 )
@@ -64,3 +64,19 @@ def test_no_text_gets_past_as_anything_but_a_robot_or_a_settings_error(text: str
         assert isinstance(decode(text), Robot)
     except EdgewiseError as error:
         assert error.code == "settings_invalid"
+
+
+def test_an_override_takes_the_place_of_a_value_and_is_named_when_it_is_wrong() -> None:
+    right = Override(("labels", "a"), 2.0, "ROBOT_LABELS__A")
+    assert decode_yaml("name: r", Robot, file="f", error=SettingsError, overrides=[right]).labels == {"a": 2.0}
+    wrong = Override(("labels", "a"), "x", "ROBOT_LABELS__A")
+    with pytest.raises(SettingsError, match=r"^ROBOT_LABELS__A: expected `float`"):
+        decode_yaml("name: r", Robot, file="f", error=SettingsError, overrides=[wrong])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8470", 8470), ("0.5", 0.5), ("true", True), ("on", "on"), ("", None), ("[a, b]", ["a", "b"]), ("[", "[")],
+)
+def test_a_word_from_the_environment_is_read_as_yaml_reads_it(text: str, value: object) -> None:
+    assert parse_value(text) == value

@@ -10,7 +10,7 @@ import difflib
 import functools
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,7 +47,23 @@ class _FaultError(Exception):
         self.hint = hint
 
 
-def decode_yaml(text: str, into: type[T], *, file: str, error: type[EdgewiseError]) -> T:
+class Override(msgspec.Struct, frozen=True):
+    """A value that takes the place of one in the document.
+
+    Attributes:
+        path: Keys from the top, such as ``("http", "port")``.
+        value: A plain value.
+        source: Where it came from, for error messages: ``EDGEWISE_HTTP__PORT`` or ``--port``.
+    """
+
+    path: tuple[str, ...]
+    value: Any
+    source: str
+
+
+def decode_yaml(
+    text: str, into: type[T], *, file: str, error: type[EdgewiseError], overrides: Sequence[Override] = ()
+) -> T:
     """Decodes a YAML document into a msgspec type.
 
     Args:
@@ -55,32 +71,38 @@ def decode_yaml(text: str, into: type[T], *, file: str, error: type[EdgewiseErro
         into: A msgspec struct type with ``forbid_unknown_fields``.
         file: Name for error messages.
         error: Class to raise; its facts are ``file``, ``line`` (from 1) and ``field`` (such as ``rules[2].when``).
+        overrides: Values put in before decoding, the last wins.
 
     Raises:
-        EdgewiseError: Of class ``error``, for every kind of fault in the document.
+        EdgewiseError: Of class ``error``, for every kind of fault in the document or the overrides.
     """
     if len(text) > MAX_BYTES:
         raise error(f"{file}: larger than {MAX_BYTES} bytes", file=file, limit=MAX_BYTES)
     try:
-        root = _compose(text)
-        if root is None:
-            raise _FaultError("The document is empty", ())
-        lines = dict(_lines(root, ()))
-        value = _Loader("").construct_document(root)
+        value, lines = _parse(text)
     except (yaml.YAMLError, ValueError) as fault:
         mark = getattr(fault, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(fault, "problem", None) or str(fault)
         raise error(f"{file}, line {line}: {problem}", file=file, line=line, field="") from fault
-    except _FaultError as fault:
-        raise error(f"{file}: {fault}", hint=fault.hint, file=file, line=1, field="") from fault
+    for override in overrides:
+        _put(value, override)
     try:
         return convert(value, into)
     except _FaultError as fault:
         field = format_path(fault.path)
+        source = next((o.source for o in reversed(overrides) if fault.path[: len(o.path)] == o.path), "")
         line = next((lines[fault.path[:n]] for n in range(len(fault.path), -1, -1) if fault.path[:n] in lines), 1)
-        where = f"{file}, line {line}" + (f", {field}" if field else "")
+        where = source or f"{file}, line {line}" + (f", {field}" if field else "")
         raise error(f"{where}: {fault}", hint=fault.hint, file=file, line=line, field=field) from fault
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it (``"8470"`` is a number, ``"[a, b]"`` a list); text that is no YAML stays text."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with fewer words
+    except yaml.YAMLError:
+        return text
 
 
 def convert(value: Any, into: type[T]) -> T:
@@ -101,6 +123,24 @@ def format_path(path: Path) -> str:
     """``("rules", 2, "when")`` as ``rules[2].when``."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).removeprefix(".")
+
+
+def _parse(text: str) -> tuple[Any, dict[Path, int]]:
+    root = _compose(text)
+    if root is None:
+        return {}, {}
+    lines = dict(_lines(root, ()))
+    return _Loader("").construct_document(root), lines
+
+
+def _put(value: Any, override: Override) -> None:
+    *parents, last = override.path
+    for key in parents:
+        if not isinstance(value, dict):
+            return
+        value = value.setdefault(key, {})
+    if isinstance(value, dict):
+        value[last] = override.value
 
 
 def _compose(text: str) -> yaml.Node | None:

@@ -1,0 +1,90 @@
+"""The command line. One file per command, loaded only when it is called.
+
+Exit codes are a public promise, listed in ``EXIT_CODES`` and in docs/cli.md:
+
+====  =====================================================================
+0     it worked
+1     it ran, and the answer is no (a check failed, an audit does not balance)
+2     the command line is wrong
+3     settings are wrong
+4     an extra has to be installed
+5     the input cannot be used
+6     nothing has that name
+7     it may work later (busy, unreachable, disk full)
+8     it will not work (corrupt, engine failure)
+70    a defect in Edgewise
+130   interrupted
+====  =====================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from edgewise import __version__, errors
+
+EXIT_CODES: tuple[tuple[type[errors.EdgewiseError], int], ...] = (
+    (errors.SettingsError, 3),
+    (errors.MissingExtraError, 4),
+    (errors.NotFoundError, 6),
+    (errors.InputError, 5),
+    (errors.RetryError, 7),
+    (errors.PermanentError, 8),
+    (errors.EdgewiseError, 70),
+)
+
+app = cyclopts.App(
+    name="edgewise",
+    help="Deep-learning models that run next to the sensor: see, decide, act.",
+    version=__version__,
+    help_epilogue="Start here: **edgewise demo door** · documentation: docs/ · exit codes: docs/cli.md",
+    help_format="markdown",
+    print_error=True,
+    exit_on_error=False,
+    result_action="return_value",
+)
+app.register_install_completion_command()
+
+_COMMANDS = {
+    "up": "edgewise.cli.up:up",
+    "demo": "edgewise.cli.demo:app",
+    "predict": "edgewise.cli.predict:predict",
+    "pull": "edgewise.cli.pull:pull",
+    "model": "edgewise.cli.model:app",
+    "people": "edgewise.cli.people:app",
+    "journal": "edgewise.cli.journal:app",
+    "config": "edgewise.cli.config:app",
+    "doctor": "edgewise.cli.doctor:doctor",
+    "bench": "edgewise.cli.bench:bench",
+}
+for _name, _location in _COMMANDS.items():
+    app.command(_location, name=_name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: runs one command and exits with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; returns its exit code.
+
+    A command returns None or 0 when it worked, 1 when the answer is no, and raises ``EdgewiseError`` otherwise.
+    """
+    try:
+        return int(app(arguments) or 0)
+    except cyclopts.CycloptsError:
+        return 2
+    except errors.EdgewiseError as error:
+        from edgewise.cli.output import show_error
+
+        show_error(error)
+        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,214 @@
+"""The settings of a node: one ``edgewise.yaml``, assembled defaults < file < environment < flags.
+
+Environment variables are ``EDGEWISE_SECTION__KEY`` (two underscores go one level down): ``EDGEWISE_HTTP__PORT=8080``.
+Relative paths count from the folder of the file. Secrets are paths of files, never values.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from edgewise._lib.documents import Override, decode_yaml, nearest, parse_value
+from edgewise.errors import SettingsError
+from edgewise.journal.base import StreamSettings
+from edgewise.pipeline.devices import DeviceSettings
+from edgewise.pipeline.rules import Name, RuleSettings
+from edgewise.pipeline.settings import PipelineSettings
+from edgewise.pipeline.sinks.mqtt import MqttSettings
+
+DEFAULT_FILE = "edgewise.yaml"
+PREFIX = "EDGEWISE_"
+
+MIB = 1024 * 1024
+
+
+class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this node is and what it may use.
+
+    Attributes:
+        name: Stands in every record it makes; keep it.
+        data: Folder of its journal, snapshots and people.
+        workers: Calls computed at once, one core each; 0 is one per core of the machine.
+        max_waiting: Calls that may wait for a worker; more are refused with 503.
+        snapshot_bytes: Snapshots kept at most.
+    """
+
+    name: Name = "node"
+    data: str = "edgewise-data"
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    max_waiting: Annotated[int, Meta(ge=1, le=65536)] = 256
+    snapshot_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+
+
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the node answers.
+
+    Attributes:
+        host: Address to listen on. Past the loopback a token is needed.
+        port: TCP port; 0 takes a free one.
+        token_file: File whose first line is the token that clients send as ``Authorization: Bearer``.
+        max_body_bytes: Larger request bodies are refused with 413.
+        body_timeout_s: A body that takes longer to arrive is refused with 408.
+        allowed_hosts: Names, besides its addresses, under which browsers may reach it.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8470
+    token_file: str = ""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=1024 * MIB)] = 32 * MIB
+    body_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of ``edgewise.yaml``.
+
+    Attributes:
+        models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
+            shipped or pulled are loaded when first used.
+        journal: Bounds of a stream, by its name: ``events``, ``decisions``, ``readings``, ``audit``.
+    """
+
+    node: NodeSettings = NodeSettings()
+    http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings | None = None
+    models: tuple[str, ...] = ()
+    pipelines: dict[Name, PipelineSettings] = {}
+    devices: dict[Name, DeviceSettings] = {}
+    rules: tuple[RuleSettings, ...] = ()
+    journal: dict[Name, StreamSettings] = {}
+
+
+STREAMS = ("events", "decisions", "readings", "audit")
+
+
+def load(
+    file: Path | None = None, *, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Assembles and checks the settings.
+
+    Args:
+        file: The file; when None, ``edgewise.yaml`` in the working folder if there is one, else only defaults.
+        environment: The process environment when None.
+        flags: Dotted keys from the command line, such as ``{"http.port": 8080}``.
+
+    Raises:
+        SettingsError: A fault, with file, line and field, or the variable or flag it stands in.
+    """
+    path = file or Path(DEFAULT_FILE)
+    text = "" if file is None and not path.exists() else _read(path)
+    overrides = [*_from_environment(os.environ if environment is None else environment), *_from_flags(flags or {})]
+    settings = decode_yaml(text, Settings, file=str(path), error=SettingsError, overrides=overrides)
+    for problem, hint in verify(settings):
+        raise SettingsError(f"{path}: {problem}", hint=hint, file=str(path))
+    return _absolute(settings, path.absolute().parent)
+
+
+def verify(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Checks what concerns several sections; yields (problem, hint)."""
+    seen = set()
+    for rule in settings.rules:
+        if rule.name in seen:
+            yield f"two rules are named {rule.name!r}", "Give each rule a name of its own."
+        seen.add(rule.name)
+        for action in rule.do:
+            if action.device not in settings.devices:
+                yield (
+                    f"rule {rule.name!r} commands {action.device!r}, which is no device",
+                    _known(action.device, settings.devices),
+                )
+    for name in settings.journal:
+        if name not in STREAMS:
+            yield f"journal has no stream {name!r}", nearest(name, STREAMS)
+    for name, device in settings.devices.items():
+        if device.topic and settings.mqtt is None:
+            yield f"device {name!r} has a topic, but no broker is named", "Add a section: mqtt: {host: 127.0.0.1}"
+    if not is_loopback(settings.http.host) and not settings.http.token_file:
+        yield (
+            f"http.host {settings.http.host} can be reached from other machines, so a token is needed",
+            "Write a long random line into a file (openssl rand -hex 32 > token) and set http.token_file: token",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_secret(path: str, *, what: str) -> str:
+    """The first line of a secret's file.
+
+    Raises:
+        SettingsError: It cannot be read, is empty, or others on the machine can read it.
+    """
+    file = Path(path)
+    try:
+        lines = file.read_text().splitlines()
+        mode = file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{what}: cannot read {path}", hint="Check the path and its permissions.") from error
+    if not lines or not lines[0].strip():
+        raise SettingsError(f"{what}: {path} is empty", hint=f"openssl rand -hex 32 > {path}")
+    if mode & 0o077:
+        raise SettingsError(f"{what}: others can read {path}", hint=f"chmod 600 {path}")
+    return lines[0].strip()
+
+
+def _known(name: str, known: Mapping[str, object]) -> str:
+    return nearest(name, dict(known)) or f"Add it: devices: {{{name}: {{kind: light}}}}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise SettingsError(f"There is no file {path}", hint="Make one, or name another with --config.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Cannot read {path}: {error}", hint="It must be a readable UTF-8 file.") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[Override]:
+    for name, word in sorted(environment.items()):
+        if name.startswith(PREFIX) and "__" in name:
+            path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+            yield Override(path, parse_value(word), name)
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Iterator[Override]:
+    for key, value in flags.items():
+        yield Override(tuple(key.split(".")), value, "--" + key.rpartition(".")[2].replace("_", "-"))
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    replace = msgspec.structs.replace
+
+    def absolute(path: str) -> str:
+        return str(base / Path(path).expanduser()) if path else path
+
+    pipelines = {}
+    for name, pipeline in settings.pipelines.items():
+        path = getattr(pipeline.source, "path", "")
+        pipelines[name] = replace(pipeline, source=replace(pipeline.source, path=absolute(path))) if path else pipeline
+    mqtt = settings.mqtt and replace(
+        settings.mqtt, password_file=absolute(settings.mqtt.password_file), ca_file=absolute(settings.mqtt.ca_file)
+    )
+    return replace(
+        settings,
+        node=replace(settings.node, data=absolute(settings.node.data)),
+        http=replace(settings.http, token_file=absolute(settings.http.token_file)),
+        mqtt=mqtt,
+        models=tuple(absolute(model) if "/" in model else model for model in settings.models),
+        pipelines=pipelines,
+    )
