@@ -1,0 +1,127 @@
+"""``edgewise predict``: run a model on files, without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from edgewise.cli import output
+from edgewise.cli.options import JsonFlag
+from edgewise.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from edgewise.models.model import Model, Prediction
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+SERIES = {".npy", ".csv"}
+BATCH = 16
+
+
+def predict(
+    model: str,
+    *inputs: str,
+    top: int = 3,
+    variant: str = "auto",
+    save: Annotated[Path | None, Parameter(help="Folder for pictures with the result drawn on them.")] = None,
+    json: JsonFlag = False,
+) -> int:
+    """Run a model on pictures or series and print what it says.
+
+    Ends with exit code 1 when a file could not be used; the others are done all the same.
+
+    Parameters
+    ----------
+    model:
+        A name from ``edgewise pull --list`` (fetched when it is not here), or the path of a package.
+    inputs:
+        Files, folders or quoted globs such as ``'photos/**/*.jpg'``.
+    top:
+        Labels shown for a classification.
+    variant:
+        One of the model's variants.
+    json:
+        Print one JSON document a line.
+    """
+    from edgewise.node.library import load
+
+    with load(model, variant=variant) as loaded:
+        kinds = SERIES if loaded.manifest.inputs[0].kind == "series" else PICTURES
+        files = list(find_files(inputs, kinds))
+        if save:
+            save.mkdir(parents=True, exist_ok=True)
+        failed = 0
+        for file, outcome in _track(_predict_all(loaded, files), total=len(files)):
+            if isinstance(outcome, InputError):
+                failed += 1
+                output.err().print(f"[red]{file}[/]: {outcome.message} [dim]({outcome.code})[/]")
+                continue
+            _show(file, outcome, top=top, json=json)
+            if save:
+                (save / f"{file.stem}.png").write_bytes(outcome.draw_png())
+    return 1 if failed else 0
+
+
+def find_files(inputs: Sequence[str], kinds: set[str]) -> Iterator[Path]:
+    """Files behind names, folders and globs, in order, of the kinds wanted; a file named outright is always taken.
+
+    Raises:
+        NotFoundError: A name leads to nothing.
+    """
+    for name in inputs:
+        path = Path(name)
+        if path.is_file():
+            yield path
+            continue
+        if path.is_dir():
+            found = sorted(child for child in path.rglob("*") if child.suffix.lower() in kinds)
+        else:
+            root = Path(path.anchor) if path.is_absolute() else Path()
+            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else name
+            found = sorted(child for child in root.glob(pattern) if child.is_file())
+        if not found:
+            raise NotFoundError(
+                f"{name}: no file there", hint=f"Looked for {', '.join(sorted(kinds))}.", kind="file", name=name
+            )
+        yield from found
+
+
+def _predict_all(model: Model, files: Sequence[Path]) -> Iterator[tuple[Path, Prediction | InputError]]:
+    """Whole batches where all files are good; one by one where one of them is not."""
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        try:
+            yield from zip(batch, model.predict_batch(batch), strict=True)
+        except InputError:
+            for file in batch:
+                yield file, _predict_one(model, file)
+
+
+def _predict_one(model: Model, file: Path) -> Prediction | InputError:
+    try:
+        return model.predict(file)
+    except InputError as error:
+        return error
+
+
+def _track(
+    pairs: Iterator[tuple[Path, Prediction | InputError]], *, total: int
+) -> Iterator[tuple[Path, Prediction | InputError]]:
+    if total < 2 or not output.err().is_terminal:
+        yield from pairs
+        return
+    from rich.progress import track
+
+    yield from track(pairs, total=total, console=output.err(), description="Predicting", transient=True)
+
+
+def _show(file: Path, prediction: Prediction, *, top: int, json: bool) -> None:
+    if json:
+        output.show_json({"file": str(file), **prediction.to_dict()})
+        return
+    milliseconds = prediction.timing.preprocess_ms + prediction.timing.infer_ms + prediction.timing.decode_ms
+    output.out().print(f"[bold]{file}[/]  [dim]{milliseconds:.1f} ms[/]")
+    for line in prediction.lines(top=top):
+        output.out().print(f"  {line}", markup=False)
