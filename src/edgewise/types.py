@@ -150,8 +150,11 @@ class Record(msgspec.Struct, frozen=True):
     blobs: tuple[str, ...] = ()
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """What a producer hands to the journal; the journal adds node, sequence and time (unless ``time_ns`` is given)."""
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What a producer hands to the journal; the journal adds node, sequence and time (unless ``time_ns`` is given).
+
+    Encoded by position, not by name, since millions of them are stored: new fields go last and have a default.
+    """
 
     kind: str
     body: dict[str, Any]

@@ -36,6 +36,12 @@ def open_database(path: Path | None, migrations: Sequence[str]) -> sqlite3.Conne
     return connection
 
 
+def read_statements(path: Path) -> dict[str, str]:
+    """Reads SQL statements from a file where each stands under a ``-- name: WORD`` line; by that word."""
+    parts = path.read_text(encoding="utf-8").split("-- name: ")[1:]
+    return {name.strip(): sql.strip() for name, _, sql in (part.partition("\n") for part in parts)}
+
+
 def translate(error: sqlite3.Error, path: Path | None) -> Exception:
     """SQLite's error as one of ours where the caller can act on it, else the error itself."""
     name = getattr(error, "sqlite_errorname", "")
