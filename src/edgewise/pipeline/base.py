@@ -1,15 +1,15 @@
 """The seams of the pipeline: source -> transforms -> rules -> sinks.
 
 A *frame* is one picture of a source at one time. A source yields frames; a transform turns a frame and what is known
-of it into more knowledge (an *observation*); rules look at observations and readings and give *actions*; sinks carry
-actions out. One implementation is one file; ``catalog.py`` names them.
+of it into more knowledge (an *observation*), and where it sees that something happened, into *events*; rules look at
+events and give *actions*; sinks carry actions out. One implementation is one file; ``catalog.py`` names them.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -31,9 +31,9 @@ class Frame(msgspec.Struct, frozen=True):
 
     Attributes:
         source: Name of the source in the settings.
-        number: Counts from 1 since the source started, dropped frames included.
+        number: Counts from 1 since the source was made, dropped frames included.
         time_ns: When it was taken, nanoseconds since the Unix epoch.
-        image: ``uint8`` ``[height, width, 3]`` RGB.
+        image: ``uint8`` ``[height, width, 3]`` RGB. Nobody writes into it.
     """
 
     source: str
@@ -42,59 +42,119 @@ class Frame(msgspec.Struct, frozen=True):
     image: Image
 
 
+class Event(msgspec.Struct, frozen=True):
+    """Something happened; rules listen to it and the journal keeps it.
+
+    Attributes:
+        kind: As in the journal, such as ``face.known``: dotted, most general word first.
+        source: Name of the source.
+        time_ns: Time of the frame it was seen in.
+        body: JSON-compatible facts.
+        blobs: Digests of the blobs it points to; the first is its snapshot.
+    """
+
+    kind: str
+    source: str
+    time_ns: int
+    body: Mapping[str, Any]
+    blobs: tuple[str, ...] = ()
+
+
 class Observation(msgspec.Struct, frozen=True):
     """What a pipeline knows of one frame. Transforms return a new one.
 
     Attributes:
         frame: The picture.
         objects: Things found so far, with names where they were matched.
+        events: What happened in this frame.
         facts: Anything else, JSON-compatible, by the transform's name.
     """
 
     frame: Frame
     objects: tuple[Detection, ...] = ()
+    events: tuple[Event, ...] = ()
     facts: Mapping[str, Any] = {}
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Something rules listen to: ``kind`` as in the journal, ``body`` with JSON-compatible facts."""
-
-    kind: str
-    source: str
-    time_ns: int
-    body: Mapping[str, Any]
-
-
 class Action(msgspec.Struct, frozen=True):
-    """What a rule wants done: a command of a sink, with its arguments, and the rule that asked."""
+    """One command for one device.
 
-    sink: str
+    Attributes:
+        device: Name of the device in the settings.
+        command: One of its commands.
+        arguments: JSON-compatible arguments.
+        key: Idempotency key: of all actions with one key, one acts. Never empty.
+        expires_ns: From this time on (nanoseconds since the Unix epoch) it is too late and must not act.
+        cause: Who asked: a rule's name, or the person or program behind a request.
+    """
+
+    device: str
     command: str
     arguments: Mapping[str, Any]
-    rule: str = ""
+    key: str
+    expires_ns: int
+    cause: str = ""
+
+
+class Status(enum.StrEnum):
+    """What became of an action that did not fail."""
+
+    DONE = "done"
+    REPEATED = "repeated"
+    EXPIRED = "expired"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The answer to an action: ``done`` (confirmed by the device), or why it did not act; ``state`` is the device's."""
+
+    device: str
+    status: Status
+    state: dict[str, Any]
 
 
 class Source(Protocol):
-    """Where frames come from. ``frames`` is called once, in a thread of its own."""
+    """Where frames come from. The constructor takes ``(name, settings, *, clock)`` and opens nothing.
+
+    Attributes:
+        name: Its name in the settings.
+        live: Whether time goes on without us (camera): frames that are not taken in time are lost anyway. A source
+            that is not live (files) waits.
+    """
 
     name: str
+    live: bool
 
     def frames(self) -> Iterator[Frame]:
-        """Yields frames until the source ends or is closed.
+        """Yields frames until the source ends or is closed. Called from one thread at a time; called again after it
+        raised ``UnavailableError``, and then goes on counting.
 
         Raises:
             UnavailableError: It cannot be opened, or broke off; the runner retries with backoff.
+            NotFoundError: What it should read does not exist and will not appear by itself.
             DecodeError: What it holds is no picture or video.
         """
         ...
 
     def close(self) -> None:
-        """Ends ``frames`` soon, from another thread."""
+        """Ends ``frames`` within half a second, from any thread; for good. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Pushable(Protocol):
+    """Optional ability of a source: pictures are handed to it."""
+
+    def push(self, image: Image) -> int:
+        """Takes a picture; returns its frame number at once.
+
+        Raises:
+            ClosedError: The source was closed.
+        """
         ...
 
 
 class Transform(Protocol):
-    """Adds knowledge to an observation. Stateless ones may be called from several threads."""
+    """Adds knowledge to an observation. One object serves one pipeline and is called for its frames in order."""
 
     name: str
 
@@ -104,16 +164,15 @@ class Transform(Protocol):
 
 
 class Sink(Protocol):
-    """Carries actions out. Safe for threads; ``perform`` returns once the action is handed over or raises."""
+    """Carries actions out. Safe for threads."""
 
-    name: str
-
-    def perform(self, action: Action) -> None:
-        """Does it.
+    def perform(self, action: Action) -> Outcome:
+        """Does it, and returns once it is confirmed.
 
         Raises:
-            InputError: It has no such command, or the arguments do not fit.
-            UnavailableError: It does not answer.
+            NotFoundError: No device or command has that name.
+            InputError: The arguments do not fit.
+            UnavailableError: The device does not answer or did not confirm in time.
         """
         ...
 
