@@ -1,0 +1,295 @@
+"""A model package on disk: reading its manifest, writing and sealing it.
+
+Everything is checked before it is used: the fields against the structs of ``manifest``, the references between them
+(tensors, axes, decoder, operations), and paths, which must stay inside the folder. Errors name file, line, field, what
+was expected and the nearest valid name. Nothing of a model is run here; ``check`` does that.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from edgewise._lib.documents import decode_yaml, nearest
+from edgewise._lib.files import file_sha256, write_atomic
+from edgewise.errors import CorruptError, NotFoundError, PackageError
+from edgewise.models import tasks
+from edgewise.models.manifest import Manifest, Variant
+from edgewise.models.preprocess import Preprocessor
+from edgewise.models.tasks.base import Decoder, Head, TaskOptions, fault
+
+MANIFEST = "model.yaml"
+MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_SMALL_FILE_BYTES = 32 * 1024 * 1024
+"""Bound on labels, priors and the like; artifacts are the engine's to read."""
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Reads ``model.yaml`` and checks it, references included.
+
+    Raises:
+        NotFoundError: The folder holds no manifest.
+        PackageError: The manifest is wrong. Facts: ``file``, ``field``, and ``line`` where it is known.
+    """
+    return parse_manifest(_manifest_text(folder))
+
+
+def parse_manifest(text: str) -> Manifest:
+    """The manifest in a YAML document; see ``load_manifest``."""
+    manifest = decode_yaml(text, Manifest, file=MANIFEST, error=PackageError)
+    task_options(manifest, text=text)
+    _check_variants(manifest)
+    _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
+    _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
+    for field, path in _paths(manifest):
+        check_path(path, field=field)
+    for index, spec in enumerate(manifest.inputs):
+        Preprocessor(spec, field=f"inputs[{index}]")
+    return manifest
+
+
+def task_options(manifest: Manifest, *, text: str = "") -> TaskOptions:
+    """The typed options of the manifest's task.
+
+    Args:
+        manifest: The manifest.
+        text: Its YAML, so that an error can name the line.
+
+    Raises:
+        PackageError: The kind is unknown, or an option is wrong.
+        MissingExtraError: The kind comes from a package that does not load.
+    """
+    options = decoder_of(manifest).Options
+    try:
+        return msgspec.convert(manifest.task, options)
+    except msgspec.ValidationError as error:
+        _explain_task(text or dump_manifest(manifest), options)
+        raise fault("task", str(error)) from error
+
+
+def decoder_of(manifest: Manifest) -> type[Decoder]:
+    """The decoder class that the manifest's task names."""
+    kind = manifest.task.get("kind")
+    if not isinstance(kind, str):
+        raise fault("task.kind", "must name a task", f"Known: {', '.join(tasks.kinds())}.")
+    try:
+        return tasks.decoder_class(kind)
+    except NotFoundError as error:
+        raise fault("task.kind", f"{kind!r} is no task", error.hint) from error
+
+
+def head_of(manifest: Manifest, folder: Path) -> Head:
+    """What a decoder may know of a model."""
+    return Head(manifest, functools.partial(read_file, folder))
+
+
+def read_file(folder: Path, path: str) -> bytes:
+    """A small file of a package.
+
+    Raises:
+        PackageError: It is missing, not inside the package, or too large.
+    """
+    place = inside(folder, path)
+    if not place.is_file():
+        raise PackageError(f"{path} is missing from the package", file=path, hint=nearest(path, _names(folder)))
+    with open(place, "rb") as file:
+        data = file.read(MAX_SMALL_FILE_BYTES + 1)
+    if len(data) > MAX_SMALL_FILE_BYTES:
+        raise PackageError(f"{path} is larger than {MAX_SMALL_FILE_BYTES} bytes", file=path, limit=MAX_SMALL_FILE_BYTES)
+    return data
+
+
+def inside(folder: Path, path: str) -> Path:
+    """The place of a package's file, made sure to lie in the package after links are followed.
+
+    Raises:
+        PackageError: It does not.
+    """
+    check_path(path, field="")
+    place = folder / path
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise PackageError(f"{path} points out of the package", file=path)
+    return place
+
+
+def check_path(path: str, *, field: str) -> None:
+    r"""Refuses names that are not plain relative paths on every system.
+
+    Raises:
+        PackageError: Absolute, with ``..``, ``\``, a drive, control characters, or reserved on some system.
+    """
+    parts = path.split("/")
+    plain = (
+        0 < len(path) <= 255
+        and all(part not in {"", ".", ".."} and part == part.strip(" ") and not part.endswith(".") for part in parts)
+        and not _FORBIDDEN.search(path)
+        and unicodedata.is_normalized("NFC", path)
+        and all(part.split(".")[0].upper() not in _RESERVED for part in parts)
+    )
+    if not plain:
+        raise PackageError(
+            f"{path[:255]!r} is not a plain relative path",
+            hint="Write it like 'golden/case.npz': forward slashes, inside the package.",
+            file=path[:255],
+            field=field,
+        )
+
+
+def verify(folder: Path, manifest: Manifest, paths: Iterable[str] | None = None) -> None:
+    """Compares files with the digests in the manifest; files without a digest are left alone.
+
+    Args:
+        folder: The package.
+        manifest: Its manifest.
+        paths: Which files; all that have a digest when None.
+
+    Raises:
+        PackageError: One is missing.
+        CorruptError: One has another content.
+    """
+    for path in manifest.files if paths is None else paths:
+        expected = manifest.files.get(path)
+        place = inside(folder, path)
+        if not place.is_file():
+            raise PackageError(f"{path} is missing from the package", file=path, field=f"files.{path}")
+        if expected and (actual := file_sha256(place)) != expected:
+            raise CorruptError(
+                f"{path}: sha256 is {actual}, the manifest says {expected}",
+                hint="Fetch or build the package again; after a change on purpose: edgewise model check --seal.",
+                file=path,
+                expected=expected,
+                actual=actual,
+            )
+
+
+def artifact_files(manifest: Manifest, variant: Variant) -> list[str]:
+    """The artifact and the files an engine reads beside it: those of the same name with another ending."""
+    stem = str(PurePosixPath(variant.artifact).with_suffix(""))
+    beside = [path for path in manifest.files if path.startswith(f"{stem}.") and path != variant.artifact]
+    return [variant.artifact, *beside]
+
+
+def seal(folder: Path) -> Manifest:
+    """Writes the sha256 of every file into ``files`` of the manifest; all else in it stays as it is written.
+
+    Returns:
+        The manifest as it is now.
+
+    Raises:
+        PackageError: The manifest is wrong, or a file of the package may not be in one.
+    """
+    text = _manifest_text(folder)
+    parse_manifest(text)
+    digests = {name: file_sha256(folder / name) for name in _names(folder) if name != MANIFEST}
+    block = _to_yaml({"files": digests}, flow=False) if digests else ""
+    sealed = _FILES_BLOCK.sub("", text).rstrip("\n") + "\n" + block
+    manifest = parse_manifest(sealed)
+    write_atomic(folder / MANIFEST, sealed.encode())
+    return manifest
+
+
+def save(folder: Path, manifest: Manifest) -> Manifest:
+    """Writes a manifest into a folder that holds the other files already, and seals it."""
+    write_atomic(folder / MANIFEST, dump_manifest(manifest).encode())
+    return seal(folder)
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """The manifest as YAML."""
+    return _to_yaml(msgspec.to_builtins(manifest))
+
+
+def _to_yaml(value: object, *, flow: bool | None = None) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120, default_flow_style=flow)
+    return text
+
+
+def _manifest_text(folder: Path) -> str:
+    place = folder / MANIFEST
+    try:
+        with open(place, "rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(
+            f"{folder} is no model package: it has no {MANIFEST}",
+            hint="Make one: edgewise model new FOLDER --artifact FILE",
+            kind="model",
+            name=str(folder),
+        ) from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise PackageError(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes", file=MANIFEST)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PackageError(f"{MANIFEST} is not UTF-8 text", file=MANIFEST) from error
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file of a package, sorted; hidden ones at the top (``.git``) are no part of it."""
+    found = []
+    for place in sorted(folder.rglob("*")):
+        name = place.relative_to(folder).as_posix()
+        if name.startswith(".") or "/.tmp-" in name or place.is_dir():
+            continue
+        if place.is_symlink() or not place.is_file():
+            raise PackageError(f"{name} is a link or no plain file", file=name)
+        check_path(name, field="files")
+        found.append(name)
+    return found
+
+
+def _explain_task(text: str, options: type[TaskOptions]) -> None:
+    """Decodes once more with the options typed, for an error with line, field and nearest name."""
+    typed = msgspec.defstruct(
+        "Manifest", [("task", options)], bases=(Manifest,), frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+    decode_yaml(text, typed, file=MANIFEST, error=PackageError)
+
+
+def _check_variants(manifest: Manifest) -> None:
+    _check_unique("variants", [variant.name for variant in manifest.variants])
+    ranks = {tensor.name: len(tensor.shape) for tensor in manifest.inputs}
+    ranks |= {tensor.name: len(tensor.shape) for tensor in manifest.outputs}
+    for index, variant in enumerate(manifest.variants):
+        where = f"variants[{index}]"
+        for name in variant.tensors:
+            if name not in ranks:
+                raise fault(f"{where}.tensors", f"no tensor is named {name!r}", nearest(name, ranks))
+        for name, order in variant.axes.items():
+            if name not in ranks:
+                raise fault(f"{where}.axes", f"no tensor is named {name!r}", nearest(name, ranks))
+            if sorted(order) != list(range(ranks[name])):
+                raise fault(f"{where}.axes.{name}", f"is {list(order)}, expected an order of the {ranks[name]} axes")
+
+
+def _check_unique(field: str, names: Sequence[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise fault(f"{field}[{index}].name", f"{name!r} is taken already")
+
+
+def _paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    for index, variant in enumerate(manifest.variants):
+        yield f"variants[{index}].artifact", variant.artifact
+    for index, case in enumerate(manifest.golden):
+        yield f"golden[{index}].tensors", case.tensors
+        if case.source:
+            yield f"golden[{index}].source", case.source
+    folded: dict[str, str] = {}
+    for path in manifest.files:
+        yield "files", path
+        other = folded.setdefault(path.casefold(), path)
+        if other != path:
+            raise fault("files", f"{other!r} and {path!r} are one file where case does not count")
+
+
+_FILES_BLOCK = re.compile(r"^files:.*\n?(?:(?:[ \t#].*)?\n|[ \t].*\Z)*", re.MULTILINE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{name}{digit}" for name in ("COM", "LPT") for digit in range(1, 10))}

@@ -1,0 +1,29 @@
+"""The model package: everything known about a model, as a folder or a zip of it.
+
+This is the face of the modules behind it: ``folder`` reads, checks and seals a folder, ``archive`` packs and unpacks
+zips.
+"""
+
+from edgewise.models.archive import ArchiveLimits, pack, unpack
+from edgewise.models.folder import (
+    MANIFEST,
+    dump_manifest,
+    load_manifest,
+    parse_manifest,
+    save,
+    seal,
+    verify,
+)
+
+__all__ = [
+    "MANIFEST",
+    "ArchiveLimits",
+    "dump_manifest",
+    "load_manifest",
+    "pack",
+    "parse_manifest",
+    "save",
+    "seal",
+    "unpack",
+    "verify",
+]
