@@ -9,15 +9,16 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgewise.errors import CorruptError, StorageFullError
+from edgewise.errors import CorruptError, StorageFullError, UnavailableError
 
 
-def open_database(path: Path | None, migrations: Sequence[str]) -> sqlite3.Connection:
+def open_database(path: Path | None, migrations: Sequence[str], *, page_bytes: int = 4096) -> sqlite3.Connection:
     """Opens (or makes) a database and brings it to the newest schema.
 
     Args:
         path: The file; ``None`` for one in memory.
         migrations: SQL scripts in order; the count applied is kept in ``user_version``.
+        page_bytes: Page size of a new database.
 
     Returns:
         A connection in autocommit mode (transactions are explicit), usable from any thread one at a time.
@@ -27,6 +28,7 @@ def open_database(path: Path | None, migrations: Sequence[str]) -> sqlite3.Conne
     """
     try:
         connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection.execute(f"PRAGMA page_size={page_bytes}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -49,6 +51,8 @@ def translate(error: sqlite3.Error, path: Path | None) -> Exception:
         return StorageFullError(f"No space left for {path}", hint="Free disk space, then retry.")
     if name in {"SQLITE_CORRUPT", "SQLITE_NOTADB"}:
         return CorruptError(f"{path} is not an intact database: {error}", hint="Restore it from a backup.")
+    if name.startswith("SQLITE_IOERR"):
+        return UnavailableError(f"The disk under {path} fails: {error}", hint="Look at the disk and at `dmesg`.")
     return error
 
 

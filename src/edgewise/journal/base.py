@@ -5,9 +5,14 @@ Promises, kept by every adapter and checked by ``edgewise.testing.journal.Journa
 * *Accepted means on disk.* When ``append`` returns, the entries survive SIGKILL and power loss (adapters that keep
   nothing on disk say so). Appends from many threads share one sync (group commit).
 * *Order.* A stream's sequences start at 1, have no gaps, and are handed out in order.
-* *Bounded.* A stream keeps at most its bytes and age. What is removed before every consumer acknowledged it stands
-  in the loss ledger, with its reason.
-* *The balance.* For each consumer of a stream: produced = delivered + pending + dropped, each side counted on its own.
+* *Bounded.* A stream keeps at most its bytes and age (measured at each append to it and by ``Upkeep.retain``). What is
+  removed before every consumer acknowledged it stands in the loss ledger, with its reason. Age follows the monotonic
+  clock, so a wall clock that jumps neither expires records nor keeps them.
+* *Consumers* register by their first claim and see from the oldest record kept then. From there on nothing is hidden
+  from them: they get each record at least once, or the ledger tells why not.
+* *The balance.* For each consumer of a stream: produced = delivered + pending + dropped, each side counted on its own:
+  *produced* from the sequences given, *delivered* as records are acknowledged, *pending* from the stored records,
+  *dropped* from the ledger.
 """
 
 from __future__ import annotations
@@ -44,11 +49,12 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_bytes: Encoded bytes kept.
         max_age_s: Seconds kept.
-        when_full: What happens to new entries at ``max_bytes``. ``block`` waits up to ``block_timeout_s``, then
-            raises StorageFullError.
+        when_full: What happens to new entries at ``max_bytes``, once all records that every consumer acknowledged are
+            gone. ``drop_newest`` gives them sequences and tells the ledger, but does not keep them. ``block`` waits up
+            to ``block_timeout_s``, then raises StorageFullError.
         block_timeout_s: See ``when_full``.
-        max_attempts: Claims of one record before it goes to the dead letters.
-        lease_s: Seconds a claim is held before another may take the records.
+        max_attempts: Claims of one record before it is dead: not lent again, and told in the ledger as ``dead_letter``.
+        lease_s: Seconds a claim is held before another may take the records; each acknowledgement of a part renews it.
     """
 
     max_bytes: int = 256 * 1024 * 1024
@@ -61,7 +67,7 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Claim(msgspec.Struct, frozen=True):
     """Records lent to a consumer, in order; ``attempts`` counts how often the first of them was lent, this time
-    included.
+    included. Each retry lends half as many, so that one bad record in the end stands alone.
     """
 
     consumer: str
@@ -78,7 +84,8 @@ class Claim(msgspec.Struct, frozen=True):
 class Loss(msgspec.Struct, frozen=True):
     """One line of the loss ledger: sequences ``first``..``last`` of a stream, ``count`` of them, are gone.
 
-    ``consumer`` is empty for records that no consumer was waiting for.
+    A line with a consumer says what that one missed. The lines with an empty ``consumer`` are the stream's own: what it
+    removed before every consumer had acknowledged it (which is all it removes while it has no consumer).
     """
 
     node: str
@@ -92,8 +99,9 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """The audit of one stream as one consumer sees it (``consumer`` empty: the stream's own storage, where *pending*
-    are the records kept and *delivered* those removed after every consumer acknowledged them).
+    """The audit of one stream as one consumer sees it: what was produced since it registered (what was kept then
+    included). ``consumer`` empty: the stream's own storage, where *pending* are the records kept and *delivered* those
+    removed after every consumer acknowledged them.
     """
 
     node: str
@@ -118,7 +126,9 @@ class Journal(Protocol):
 
         Raises:
             StorageFullError: The disk is full, or the stream is and its policy is to block.
-            TooLargeError: One entry is larger than the journal takes.
+            TooLargeError: One entry is larger than the journal takes, or all are larger than the stream.
+            InputError: An entry that cannot be encoded.
+            NotFoundError: The settings name no such stream.
             ClosedError: The journal was closed.
         """
         ...
@@ -130,11 +140,16 @@ class Journal(Protocol):
         ...
 
     def claim(self, stream: str, consumer: str, *, limit: int = 100) -> Claim | None:
-        """Lends a consumer the next records it has not acknowledged; None when there are none or a lease is held."""
+        """Lends a consumer the next records it has not acknowledged; None when there are none or a lease is held.
+
+        The first claim registers the consumer. A lease outlives a restart by at most its own length.
+        """
         ...
 
     def ack(self, stream: str, consumer: str, through: int) -> None:
         """Acknowledges all records up to ``through``; they will not be claimed again by this consumer.
+
+        Acknowledging a part of a claim keeps and renews the lease on the rest; doing it twice does no harm.
 
         Raises:
             ConflictError: They were not claimed.
@@ -151,8 +166,46 @@ class Journal(Protocol):
 
 
 class LossLedger(Protocol):
-    """Optional ability: reading the loss ledger (all adapters here have it)."""
+    """Optional ability: reading the loss ledger."""
 
     def losses(self, stream: str = "") -> list[Loss]:
         """The ledger, oldest first; of one stream when named."""
+        ...
+
+
+class Followable(Protocol):
+    """Optional ability: waiting for new records without asking again and again."""
+
+    def wait(self, stream: str, *, after: int, timeout_s: float) -> int:
+        """Waits until the stream holds a sequence past ``after``; returns the newest one (``<= after`` on a timeout).
+
+        Blocks its thread and costs no processor time. ``read(stream, after=after)`` then returns at once.
+
+        Raises:
+            ClosedError: The journal was closed, also while waiting.
+        """
+        ...
+
+
+class Consumers(Protocol):
+    """Optional ability: managing consumers."""
+
+    def release(self, stream: str, consumer: str) -> None:
+        """Gives a claim back before its lease ends; the attempt stays counted. A no-op when nothing is lent."""
+        ...
+
+    def forget(self, stream: str, consumer: str) -> None:
+        """Removes a consumer that will not come back, so that records no longer wait for it."""
+        ...
+
+
+class Upkeep(Protocol):
+    """Optional ability: what a node does now and then."""
+
+    def retain(self) -> None:
+        """Removes what is too old in streams that nobody appends to."""
+        ...
+
+    def verify(self) -> int:
+        """Reads and checks everything; damaged blocks go to the ledger as ``corrupt``. Returns how many there were."""
         ...

@@ -1,0 +1,238 @@
+"""Content-addressed blobs (snapshots, clips) in a folder beside the journal.
+
+The folder is the truth: one file per blob, ``ab/abcd….jpg``, named by its SHA-256 and written atomically; what is known
+in memory is found there when the store is opened. The store stays within its bytes by evicting: first blobs that no
+kept record points to, then the oldest of the others. Each eviction is counted in ``evictions.json``, before the file
+goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise._lib.files import TEMPORARY_PREFIX, write_atomic
+from edgewise.errors import CorruptError, NotFoundError, TooLargeError
+
+SUFFIXES = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "audio/wav": ".wav",
+    "video/mp4": ".mp4",
+    "application/octet-stream": "",
+}
+"""Media types a blob can have, each with the end of its file's name."""
+
+_MEDIA_TYPES = {suffix: media_type for media_type, suffix in SUFFIXES.items()}
+_NAME = re.compile(r"([0-9a-f]{64})(\.[a-z0-9]+)?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_HEADROOM = 32  # a full store is emptied by this part of its bound at once
+
+
+class BlobStat(msgspec.Struct, frozen=True):
+    """What is known of a blob; ``held`` says that a kept record points to it."""
+
+    digest: str
+    size: int
+    media_type: str
+    time_ns: int
+    held: bool
+
+
+class Evictions(msgspec.Struct, frozen=True):
+    """Blobs and bytes evicted since the store was made; ``held_*`` are those that kept records still pointed to."""
+
+    count: int = 0
+    bytes: int = 0
+    held_count: int = 0
+    held_bytes: int = 0
+
+
+class BlobStore:
+    """Blobs by digest. Safe for threads; one process at a time writes a folder.
+
+    Args:
+        folder: Where the files lie; made when it is missing.
+        max_bytes: Bytes kept.
+        clock: Time; the machine's own by default.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = 2 << 30, clock: Clock | None = None) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._held: set[str] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._ledger = folder / "evictions.json"
+        self._evictions = _read_ledger(self._ledger)
+        self._blobs = _scan(folder)
+        self._bytes = sum(blob.size for blob in self._blobs.values())
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept now."""
+        return self._bytes
+
+    @property
+    def evictions(self) -> Evictions:
+        """What was evicted so far."""
+        return self._evictions
+
+    def put(self, data: bytes, *, media_type: str = "application/octet-stream") -> str:
+        """Keeps a blob; returns its digest once it is on disk. The same content is kept once.
+
+        Until a record points to it, it is the first to be evicted when room is needed: put it just before the record.
+
+        Raises:
+            TooLargeError: It is larger than the whole store.
+            StorageFullError: The disk is full.
+        """
+        if len(data) > self._max_bytes:
+            raise TooLargeError(
+                f"A blob of {len(data)} bytes is past the store's {self._max_bytes}.",
+                limit=self._max_bytes,
+                actual=len(data),
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            if digest in self._blobs:
+                return digest
+            self._make_room(len(data))
+            blob = BlobStat(
+                digest,
+                len(data),
+                media_type if media_type in SUFFIXES else "application/octet-stream",
+                self._clock.time_ns(),
+                held=False,
+            )
+            path = self._path(blob)
+            path.parent.mkdir(exist_ok=True)
+            write_atomic(path, data)
+            os.utime(path, ns=(blob.time_ns, blob.time_ns))
+            self._blobs[digest] = blob
+            self._bytes += blob.size
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The content of a blob.
+
+        Raises:
+            NotFoundError: It is not kept (any more).
+            CorruptError: The file was damaged.
+        """
+        path = self.path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise _unknown(digest) from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise CorruptError(f"Blob {digest} was damaged on disk.", name=digest)
+        return data
+
+    def path(self, digest: str) -> Path:
+        """The file of a blob, for sending it; it may be evicted at any time.
+
+        Raises:
+            NotFoundError: It is not kept (any more).
+        """
+        return self._path(self._find(digest))
+
+    def stat(self, digest: str) -> BlobStat:
+        """What is known of a blob.
+
+        Raises:
+            NotFoundError: It is not kept (any more).
+        """
+        blob = self._find(digest)
+        return msgspec.structs.replace(blob, held=digest in self._held)
+
+    # What the journal tells.
+
+    def adopt(self, digests: Iterable[str]) -> None:
+        """Holds exactly these: all that kept records point to."""
+        with self._lock:
+            self._held = set(digests)
+
+    def hold(self, digests: Iterable[str]) -> None:
+        """Holds these as well."""
+        with self._lock:
+            self._held.update(digests)
+
+    def let_go(self, digests: Iterable[str]) -> None:
+        """No kept record points to these any more: they go when room is needed, before all others."""
+        with self._lock:
+            self._held.difference_update(digests)
+
+    def _find(self, digest: str) -> BlobStat:
+        with self._lock:
+            blob = self._blobs.get(digest)
+        if blob is None:
+            raise _unknown(digest)
+        return blob
+
+    def _path(self, blob: BlobStat) -> Path:
+        return self._folder / blob.digest[:2] / f"{blob.digest}{SUFFIXES[blob.media_type]}"
+
+    def _make_room(self, incoming: int) -> None:
+        if self._bytes + incoming <= self._max_bytes:
+            return
+        target = self._max_bytes - self._max_bytes // _HEADROOM - incoming
+        victims: list[BlobStat] = []
+        left = self._bytes
+        for blob in sorted(self._blobs.values(), key=lambda blob: (blob.digest in self._held, blob.time_ns)):
+            if left <= max(target, 0):
+                break
+            victims.append(blob)
+            left -= blob.size
+        self._evict(victims)
+
+    def _evict(self, victims: list[BlobStat]) -> None:
+        held = [blob.size for blob in victims if blob.digest in self._held]
+        before = self._evictions
+        self._evictions = Evictions(
+            count=before.count + len(victims),
+            bytes=before.bytes + sum(blob.size for blob in victims),
+            held_count=before.held_count + len(held),
+            held_bytes=before.held_bytes + sum(held),
+        )
+        write_atomic(self._ledger, msgspec.json.encode(self._evictions))
+        for blob in victims:
+            self._path(blob).unlink(missing_ok=True)
+            del self._blobs[blob.digest]
+            self._bytes -= blob.size
+
+
+def _scan(folder: Path) -> dict[str, BlobStat]:
+    """The blobs in a folder; what a crash left half-written is removed."""
+    found = {}
+    for path in folder.glob("[0-9a-f][0-9a-f]/*"):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            path.unlink(missing_ok=True)
+        elif (match := _NAME.fullmatch(path.name)) and (match[2] or "") in _MEDIA_TYPES:
+            stat = path.stat()
+            found[match[1]] = BlobStat(
+                match[1], stat.st_size, _MEDIA_TYPES[match[2] or ""], stat.st_mtime_ns, held=False
+            )
+    return found
+
+
+def _read_ledger(path: Path) -> Evictions:
+    if not path.exists():
+        return Evictions()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Evictions)
+    except msgspec.DecodeError as error:
+        raise CorruptError(f"{path} is damaged: {error}", hint="Remove it to start counting anew.") from error
+
+
+def _unknown(digest: str) -> NotFoundError:
+    shown = digest if _DIGEST.fullmatch(digest) else f"{digest!r:.80}"
+    return NotFoundError(f"No blob {shown}: it was evicted, or never stored.", kind="blob", name=digest[:64])

@@ -1,0 +1,103 @@
+"""Group commit: many threads hand in work, one of them at a time carries it out for all.
+
+The first thread that finds nobody at work leads: it runs what has gathered, wakes those whose work is done, and hands
+the lead to one of those that came meanwhile. No thread of its own, no timer; a lone caller waits for nobody.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Work(Generic[T]):
+    """One action and what came of it. ``GroupCommit`` runs it at most once."""
+
+    __slots__ = ("_signal", "action", "error", "leads", "result")
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        self.action = action
+        self.result: T
+        self.error: BaseException | None = None
+        self.leads = False
+        self._signal = threading.Lock()
+        self._signal.acquire()
+
+    def wake(self) -> None:
+        """Lets the thread that handed it in go on."""
+        self._signal.release()
+
+    def wait(self) -> None:
+        """Blocks until ``wake``."""
+        self._signal.acquire()
+
+
+class GroupCommit:
+    """Runs work in groups, one group at a time, in the order it came.
+
+    Args:
+        run: Carries out a group. It sets ``result`` or ``error`` of each work; an exception that escapes it fails all
+            of them.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Work[object]]], None]) -> None:
+        self._run = run
+        self._gate = threading.Lock()
+        self._queue: list[Work[object]] = []
+        self._busy = False
+
+    def submit(self, action: Callable[[], T]) -> T:
+        """Runs ``action`` within a group; returns its result, or raises its error, once the group is done."""
+        work = Work(action)
+        with self._gate:
+            leads, self._busy = not self._busy, True
+            if not leads:
+                self._queue.append(work)  # type: ignore[arg-type]
+        if leads or self._follow(work):
+            self._lead(work)
+        if work.error is not None:
+            raise copy.copy(work.error)  # one object must not be raised in many threads at once
+        return work.result
+
+    def _follow(self, work: Work[T]) -> bool:
+        """Waits until the work is done or, True, its turn to lead has come."""
+        try:
+            work.wait()
+        except BaseException:
+            with self._gate:
+                if work in self._queue:
+                    self._queue.remove(work)  # type: ignore[arg-type]
+            if work.leads:
+                self._pass_on()
+            raise
+        return work.leads
+
+    def _lead(self, own: Work[T]) -> None:
+        group: list[Work[object]] = [own]  # type: ignore[list-item]
+        try:
+            with self._gate:
+                group += self._queue
+                self._queue = []
+            self._run(group)
+        except BaseException as error:
+            for work in group:
+                work.error = error
+            raise
+        finally:
+            for work in group[1:]:
+                work.wake()
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        with self._gate:
+            successor = self._queue.pop(0) if self._queue else None
+            if successor:
+                successor.leads = True
+            else:
+                self._busy = False
+        if successor:
+            successor.wake()
