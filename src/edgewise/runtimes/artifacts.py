@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edgewise.errors import PackageError
+from edgewise.types import TensorSpec
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names, datatypes and shapes of an artifact whose format has no place for them, kept inside it as JSON."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def decode_signature(artifact: Path, text: bytes | str) -> Signature:
+    """The signature found in an artifact.
+
+    Raises:
+        PackageError: It is not one.
+    """
+    try:
+        return msgspec.json.decode(text, type=Signature)
+    except msgspec.MsgspecError as error:
+        raise refused(artifact, f"has a wrong signature: {error}") from error
 
 
 def refused(artifact: Path, why: str) -> PackageError:

@@ -21,6 +21,7 @@ from msgspec import Meta
 from edgewise.errors import EngineError
 from edgewise.runtimes.artifacts import read_head, refused
 from edgewise.runtimes.base import Provider, Session, SessionOptions
+from edgewise.runtimes.providers import Choice, start_best
 from edgewise.runtimes.session import GuardedSession
 from edgewise.types import DATATYPES, TensorSpec
 
@@ -72,15 +73,12 @@ class FakeRuntime:
         except msgspec.MsgspecError as error:
             raise refused(artifact, f"is not a fake model: {error}") from error
         _check_echo(artifact, model)
-        fallback = ""
-        if options.provider not in {"auto", "cpu"}:
-            fallback = f"{options.provider} is unknown to the fake runtime"
-        return _FakeSession(model, fallback=fallback)
+        return _FakeSession(*start_best(self.providers(), options.provider, lambda _: model))
 
 
 class _FakeSession(GuardedSession):
-    def __init__(self, model: FakeModel, *, fallback: str) -> None:
-        super().__init__(model.inputs, model.outputs, fallback=fallback)
+    def __init__(self, model: FakeModel, choice: Choice) -> None:
+        super().__init__(model.inputs, model.outputs, choice)
         self._model = model
         self._source = {to.name: by.name for to, by in zip(model.outputs, model.inputs, strict=False)}
 

@@ -16,27 +16,15 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from edgewise.errors import EngineError, TensorError
 from edgewise.runtimes.artifacts import read_head, refused
 from edgewise.runtimes.base import Provider, Session, SessionOptions
-from edgewise.runtimes.session import GuardedSession
-from edgewise.types import Datatype, TensorSpec
+from edgewise.runtimes.providers import Choice, start_best
+from edgewise.runtimes.session import GuardedSession, tensor_spec
+from edgewise.types import TensorSpec
 
 if TYPE_CHECKING:
     from edgewise.types import Array
 
-_DATATYPES: dict[str, Datatype] = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(uint16)": "UINT16",
-    "tensor(uint32)": "UINT32",
-    "tensor(uint64)": "UINT64",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
+# ONNX Runtime's names of tensor types where they are not numpy's.
+_NUMPY_NAMES = {"float": "float32", "double": "float64", "string": "object"}
 
 
 class _Hardware(NamedTuple):
@@ -104,43 +92,18 @@ class OnnxRuntime:
         )
 
     def open(self, artifact: Path, options: SessionOptions) -> Session:
-        """See ``Runtime.open``. A provider that does not start is passed over for the next one, and said so."""
+        """See ``Runtime.open``."""
         read_head(artifact, 8)
-        reasons = []
-        for provider, why_not in self._candidates(options.provider):
-            if why_not:
-                reasons.append(why_not)
-                continue
-            try:
-                engine = _start(artifact, options, provider)
-            except EngineError as error:
-                if provider == "cpu":
-                    raise
-                reasons.append(f"{provider}: {error.message}")
-                continue
-            if engine.get_providers()[0] == _ENGINE_NAMES[provider]:
-                break
-            reasons.append(f"{provider} did not start")
-        return _OnnxSession(engine, provider=provider, fallback="; ".join(reasons))
-
-    def _candidates(self, wanted: str) -> list[tuple[str, str]]:
-        """Providers to try in order, each with the reason why it cannot be tried (empty when it can)."""
-        known = {provider.name: provider for provider in self.providers()}
-        if wanted == "auto":
-            return [(name, "") for name, row in known.items() if row.available and name != "tensorrt"]
-        if wanted not in known:
-            return [(wanted, f"{wanted} is unknown to ONNX Runtime"), ("cpu", "")]
-        reason = f"{wanted} is {known[wanted].reason}" if not known[wanted].available else ""
-        return [(wanted, reason)] + ([("cpu", "")] if wanted != "cpu" else [])
+        engine, choice = start_best(
+            self.providers(), options.provider, lambda name: _start(artifact, options, name), not_auto={"tensorrt"}
+        )
+        return _OnnxSession(engine, choice)
 
 
 class _OnnxSession(GuardedSession):
-    def __init__(self, engine: ort.InferenceSession, *, provider: str, fallback: str) -> None:
+    def __init__(self, engine: ort.InferenceSession, choice: Choice) -> None:
         super().__init__(
-            [_spec(node) for node in engine.get_inputs()],
-            [_spec(node) for node in engine.get_outputs()],
-            provider=provider,
-            fallback=fallback,
+            [_spec(node) for node in engine.get_inputs()], [_spec(node) for node in engine.get_outputs()], choice
         )
         self._engine = engine
 
@@ -150,9 +113,9 @@ class _OnnxSession(GuardedSession):
         try:
             results: list[Array] = self._engine.run(wanted, inputs)
         except native.InvalidArgument as error:
-            raise TensorError(f"ONNX Runtime refused the input: {_first_line(error)}") from error
+            raise TensorError(f"ONNX Runtime refused the input: {_reason(error)}") from error
         except _ERRORS as error:
-            raise EngineError(f"ONNX Runtime failed: {_first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed: {_reason(error)}") from error
         return results
 
     def _free(self) -> None:
@@ -160,12 +123,16 @@ class _OnnxSession(GuardedSession):
 
 
 def _start(artifact: Path, options: SessionOptions, provider: str) -> ort.InferenceSession:
+    engine_name = _ENGINE_NAMES[provider]
     try:
-        return ort.InferenceSession(str(artifact), _settings(options), providers=[_ENGINE_NAMES[provider]])
+        engine = ort.InferenceSession(str(artifact), _settings(options), providers=[engine_name])
     except _INVALID as error:
-        raise refused(artifact, f"is no valid ONNX model: {_first_line(error)}") from error
+        raise refused(artifact, f"is no valid ONNX model: {_reason(error, artifact)}") from error
     except _ERRORS as error:
-        raise EngineError(f"ONNX Runtime cannot run {artifact.name}: {_first_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot run {artifact.name}: {_reason(error, artifact)}") from error
+    if engine.get_providers()[0] != engine_name:  # it falls back by itself, and says so only in its log
+        raise EngineError(f"{engine_name} did not start")
+    return engine
 
 
 def _settings(options: SessionOptions) -> ort.SessionOptions:
@@ -180,14 +147,13 @@ def _settings(options: SessionOptions) -> ort.SessionOptions:
 
 
 def _spec(node: ort.NodeArg) -> TensorSpec:
-    datatype = _DATATYPES.get(node.type)
-    if datatype is None:
-        raise EngineError(
-            f"Tensor {node.name!r} is a {node.type}, which cannot be passed through",
-            hint="Convert the model so that it takes and gives plain tensors (for scikit-learn: zipmap=False).",
-        )
-    return TensorSpec(node.name, datatype, tuple(size if isinstance(size, int) else -1 for size in node.shape))
+    """``node.type`` is such as ``tensor(float)`` or ``seq(map(int64,tensor(float)))``."""
+    element = node.type.removeprefix("tensor(").removesuffix(")")
+    sizes = (size if isinstance(size, int) else -1 for size in node.shape)
+    return tensor_spec(node.name, _NUMPY_NAMES.get(element, element), sizes)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: Exception, artifact: Path | None = None) -> str:
+    """The first line of what ONNX Runtime says, without the folder the artifact lies in."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line.replace(f"{artifact.parent}/", "") if artifact else line

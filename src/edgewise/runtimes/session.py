@@ -1,4 +1,5 @@
-"""What every engine's session has in common: checked inputs, wanted outputs, and a close that waits.
+"""What every engine's session has in common: checked inputs, wanted outputs, a close that waits, and a pool for
+interpreters that are not safe for threads.
 
 An adapter derives from ``GuardedSession`` and writes two methods: ``_run`` (tensors in, tensors out, vendor errors
 translated) and ``_free``. Keeping ``Session`` without it is allowed; the contract suite is what counts.
@@ -7,17 +8,36 @@ translated) and ``_free``. Keeping ``Session`` without it is allowed; the contra
 from __future__ import annotations
 
 import abc
+import contextlib
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from edgewise.errors import ClosedError, TensorError
+from edgewise.errors import ClosedError, EngineError, TensorError
 from edgewise.runtimes.base import check_inputs
-from edgewise.types import TensorSpec
+from edgewise.types import DATATYPES, TensorSpec
 
 if TYPE_CHECKING:
-    from edgewise.types import Array
+    from edgewise.runtimes.providers import Choice
+    from edgewise.types import Array, Datatype
+
+_BY_NUMPY = {name: cast("Datatype", datatype) for datatype, name in DATATYPES.items()}
+
+
+def tensor_spec(name: str, numpy_name: str, shape: Iterable[int]) -> TensorSpec:
+    """Describes a tensor of an engine by numpy's name of its datatype.
+
+    Raises:
+        EngineError: It is of a type that has no name in the Open Inference Protocol, such as bfloat16 or complex.
+    """
+    if numpy_name not in _BY_NUMPY:
+        raise EngineError(
+            f"Tensor {name!r} is of type {numpy_name}, which cannot be passed in or out",
+            hint="Convert the model so that it takes and gives plain tensors.",
+        )
+    return TensorSpec(name, _BY_NUMPY[numpy_name], tuple(int(size) for size in shape))
 
 
 class Gate:
@@ -50,28 +70,58 @@ class Gate:
         return first
 
 
+Item = TypeVar("Item")
+
+
+class Pool(Generic[Item]):
+    """Lends each item to one thread at a time. Items are made when they are needed, up to ``limit``; the one that came
+    back last is lent first, so a single caller keeps using one whose memory is warm.
+
+    Args:
+        make: Makes one more item.
+        limit: Most items; further borrowers wait.
+        first: An item that is there already.
+    """
+
+    def __init__(self, make: Callable[[], Item], *, limit: int, first: Item) -> None:
+        self._make = make
+        self._free = [first]
+        self._places = threading.BoundedSemaphore(limit)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Item]:
+        """Lends an item for the block. One that the block failed with is thrown away: its state is unknown."""
+        with self._places:
+            try:
+                item = self._free.pop()
+            except IndexError:
+                item = self._make()
+            yield item
+            self._free.append(item)
+
+    def clear(self) -> None:
+        """Lets go of all items. Nobody may be borrowing."""
+        self._free.clear()
+
+
+def parallel_calls(threads: int) -> int:
+    """How many calls of ``threads`` threads each can run at once on the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
 class GuardedSession(abc.ABC):
     """A ``Session`` whose subclass only runs tensors that fit.
 
     Args:
         inputs: Input tensors in the artifact's order.
         outputs: Output tensors in the artifact's order.
-        provider: What it really runs on.
-        fallback: Why not on the provider that was asked for; empty when it does.
+        choice: What it runs on, and why not on what was asked for.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
-        *,
-        provider: str = "cpu",
-        fallback: str = "",
-    ) -> None:
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], choice: Choice) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
-        self.provider = provider
-        self.fallback = fallback
+        self.provider, self.fallback = choice
         self._output_names = tuple(spec.name for spec in outputs)
         self._gate = Gate()
 
