@@ -1,0 +1,1 @@
+"""From fetched files to model packages, one builder per model."""

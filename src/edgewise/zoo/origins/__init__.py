@@ -1,0 +1,1 @@
+"""Where files come from: plain addresses and package registries, each kind behind one interface."""
