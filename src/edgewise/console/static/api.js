@@ -1,0 +1,168 @@
+/** The node's public HTTP API, one function per route the console uses. */
+
+import { createStore } from "./store.js";
+
+/** Whether the node asked for a token: the login page is shown while it is true. */
+export const loginNeeded = createStore(false);
+
+/** An answer that is no success, with what the API says about it. */
+export class ApiError extends Error {
+  /**
+   * @param {{status: number, code: string, message: string, hint?: string, facts?: Object<string, unknown>}} answer
+   */
+  constructor({ status, code, message, hint = "", facts = {} }) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.hint = hint;
+    this.facts = facts;
+  }
+}
+
+/**
+ * @typedef {Object} Options
+ * @property {unknown} [json] A value to send as JSON.
+ * @property {BodyInit} [body] A body to send as it is.
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {Options} [options]
+ * @returns {Promise<any>} The decoded body; null when there is none.
+ */
+async function request(method, path, { json, body, signal } = {}) {
+  const headers = json === undefined ? {} : { "Content-Type": "application/json" };
+  const payload = json === undefined ? body : JSON.stringify(json);
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body: payload, signal, credentials: "same-origin" });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError({ status: 0, code: "unreachable", message: String(error.message ?? error) });
+  }
+  if (!response.ok) throw await failure(response);
+  const text = await response.text();
+  return text === "" ? null : JSON.parse(text);
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<ApiError>}
+ */
+async function failure(response) {
+  if (response.status === 401) loginNeeded.set(true);
+  const fallback = { code: `http_${response.status}`, message: response.statusText || `HTTP ${response.status}` };
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text);
+    const facts = typeof error === "string" ? { message: error } : error;
+    return new ApiError({ ...fallback, ...facts, status: response.status });
+  } catch {
+    return new ApiError({ ...fallback, status: response.status });
+  }
+}
+
+const segment = encodeURIComponent;
+
+/** @param {Object<string, string | number | undefined>} values */
+function query(values) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== undefined && value !== "") parameters.set(name, String(value));
+  }
+  return parameters.size ? `?${parameters}` : "";
+}
+
+/** @param {string} token */
+export async function logIn(token) {
+  await request("POST", "/v1/session", { json: { token } });
+  loginNeeded.set(false);
+}
+
+/** @param {AbortSignal} [signal] */
+export const getHealth = (signal) => request("GET", "/v1/health", { signal });
+
+/** @param {AbortSignal} [signal] */
+export const getSystem = (signal) => request("GET", "/v1/system", { signal });
+
+/** @param {AbortSignal} [signal] */
+export const getAudit = (signal) => request("GET", "/v1/journal/audit", { signal });
+
+/** @param {AbortSignal} [signal] */
+export const getModels = async (signal) => (await request("GET", "/v1/models", { signal })).models;
+
+/** @param {string} name @param {AbortSignal} [signal] */
+export const getModel = (name, signal) => request("GET", `/v1/models/${segment(name)}`, { signal });
+
+/** @param {string} name @param {"load" | "unload"} action */
+export const setModelState = (name, action) =>
+  request("POST", `/v2/repository/models/${segment(name)}/${action}`, { json: {} });
+
+/** @param {string} name @param {Blob} picture @param {AbortSignal} [signal] */
+export const predict = (name, picture, signal) =>
+  request("POST", `/v1/models/${segment(name)}/predict`, { body: picture, signal });
+
+/** @param {AbortSignal} [signal] */
+export const getPeople = async (signal) => (await request("GET", "/v1/people", { signal })).people;
+
+/**
+ * @param {string} name
+ * @param {File[]} photos
+ * @param {Object<string, unknown>} preferences
+ */
+export function addPerson(name, photos, preferences) {
+  const form = new FormData();
+  form.set("name", name);
+  form.set("preferences", JSON.stringify(preferences));
+  for (const photo of photos) form.append("photos", photo);
+  return request("POST", "/v1/people", { body: form });
+}
+
+/** @param {string} name @param {Object<string, unknown>} preferences */
+export const setPreferences = (name, preferences) =>
+  request("PATCH", `/v1/people/${segment(name)}`, { json: { preferences } });
+
+/** @param {string} name */
+export const removePerson = (name) => request("DELETE", `/v1/people/${segment(name)}`);
+
+/** @param {string} name */
+export const personPhotoPath = (name) => `/v1/people/${segment(name)}/photo`;
+
+/** @param {AbortSignal} [signal] */
+export const getThreshold = async (signal) => (await request("GET", "/v1/settings/face-threshold", { signal })).threshold;
+
+/** @param {number} threshold */
+export const setThreshold = (threshold) => request("PUT", "/v1/settings/face-threshold", { json: { threshold } });
+
+/**
+ * @param {{before?: number, limit?: number, kind?: string}} selection
+ * @param {AbortSignal} [signal]
+ */
+export const getEvents = async (selection, signal) =>
+  (await request("GET", `/v1/events${query(selection)}`, { signal })).events;
+
+export const eventStreamPath = "/v1/events/stream";
+
+/** @param {string} digest */
+export const snapshotPath = (digest) => `/v1/snapshots/${segment(digest)}`;
+
+/** @param {AbortSignal} [signal] */
+export const getDevices = async (signal) => (await request("GET", "/v1/devices", { signal })).devices;
+
+/** @param {string} name @param {string} command @param {Object<string, unknown>} [args] */
+export const commandDevice = (name, command, args = {}) =>
+  request("POST", `/v1/devices/${segment(name)}/commands`, { json: { command, arguments: args } });
+
+/** @param {AbortSignal} [signal] */
+export const getCameras = async (signal) => (await request("GET", "/v1/cameras", { signal })).cameras;
+
+/** @param {string} name */
+export const livePath = (name) => `/v1/cameras/${segment(name)}/live`;
+
+/** @param {string} name */
+export const cameraSnapshotPath = (name) => `/v1/cameras/${segment(name)}/snapshot`;
+
+/** @param {string} name @param {Blob} picture */
+export const sendFrame = (name, picture) => request("POST", `/v1/cameras/${segment(name)}/frames`, { body: picture });

@@ -1,0 +1,54 @@
+/** Starts the console: language, then the page that the address names. */
+
+import { loginNeeded } from "./api.js";
+import { Shell } from "./components/shell.js";
+import { ErrorNotice } from "./components/states.js";
+import { closeFeed, openFeed } from "./feed.js";
+import { html, render, useEffect, useErrorBoundary } from "./html.js";
+import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
+import { EventsPage } from "./pages/events.js";
+import { LivePage } from "./pages/live.js";
+import { LoginPage } from "./pages/login.js";
+import { ModelsPage } from "./pages/models.js";
+import { PeoplePage } from "./pages/people.js";
+import { SystemPage } from "./pages/system.js";
+import { TryPage } from "./pages/try.js";
+import { route } from "./router.js";
+import { useStore } from "./store.js";
+
+const PAGES = {
+  try: TryPage,
+  live: LivePage,
+  events: EventsPage,
+  people: PeoplePage,
+  models: ModelsPage,
+  system: SystemPage,
+};
+
+function App() {
+  useStore(language);
+  const login = useStore(loginNeeded);
+  const wanted = useStore(route);
+  const page = wanted in PAGES ? wanted : "try";
+  useEffect(() => {
+    if (login) return undefined;
+    openFeed();
+    return closeFeed;
+  }, [login]);
+  if (login) return html`<${Shell} page="login" pages=${[]}><${LoginPage} /><//>`;
+  return html`
+    <${Shell} page=${page} pages=${Object.keys(PAGES)}>
+      <${Guarded} key=${page}><${PAGES[page]} /><//>
+    <//>
+  `;
+}
+
+/** Shows a fault of the console itself instead of a blank page. */
+function Guarded({ children }) {
+  const [error, reset] = useErrorBoundary();
+  if (error) return html`<${ErrorNotice} error=${{ code: "console", message: String(error) }} onRetry=${reset} />`;
+  return children;
+}
+
+await loadLanguage(preferredLanguage());
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,108 @@
+/** A line chart over time on uPlot, in the colours of the theme, with its latest values as text. */
+
+import { html, useEffect, useLayoutEffect, useMemo, useRef } from "../html.js";
+import { language } from "../i18n/index.js";
+import { theme } from "../preferences.js";
+import { useStore } from "../store.js";
+import UPlot from "../vendor/uplot.js";
+
+const HEIGHT_PX = 168;
+const AXIS_WIDTH_PX = 62;
+const FONT = "12px 'Instrument Sans', sans-serif";
+
+/**
+ * @typedef {Object} Line
+ * @property {string} label
+ * @property {(number | null)[]} values As many as there are times.
+ */
+
+/**
+ * @param {{title: string, times: number[], lines: Line[], format: (value: number) => string}} props
+ *   `times` in seconds since the Unix epoch.
+ */
+export function Chart({ title, times, lines, format }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
+  const data = useMemo(() => [times, ...lines.map(({ values }) => values)], [times, lines]);
+  useLayoutEffect(() => {
+    plot.current = new UPlot(settings(box.current, lines, format), data, box.current);
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }));
+    observer.observe(box.current);
+    return () => {
+      observer.disconnect();
+      plot.current.destroy();
+    };
+  }, [look, lines.length]);
+  useEffect(() => plot.current.setData(data), [data]);
+  return html`
+    <figure class="card chart">
+      <figcaption>
+        <span class="chart-title">${title}</span>
+        ${lines.map(({ label, values }, index) => html`<${Latest} key=${label} index=${index} label=${lines.length > 1 ? label : ""} value=${latest(values)} format=${format} />`)}
+      </figcaption>
+      <div class="chart-box" ref=${box} aria-hidden="true"></div>
+    </figure>
+  `;
+}
+
+/** @param {(number | null)[]} values */
+const latest = (values) => values.findLast((value) => value !== null);
+
+function Latest({ index, label, value, format }) {
+  return html`
+    <span class="chart-latest"><span class=${`swatch line-${index % 4}`}></span>${label} <strong>${value === undefined ? "–" : format(value)}</strong></span>
+  `;
+}
+
+/** Changes with the system's light or dark, so that the chart is drawn anew. */
+function useColourScheme() {
+  const query = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), []);
+  const store = useMemo(
+    () => ({
+      get: () => query.matches,
+      subscribe(listener) {
+        const onChange = () => listener(query.matches);
+        query.addEventListener("change", onChange);
+        return () => query.removeEventListener("change", onChange);
+      },
+    }),
+    [query],
+  );
+  return useStore(store);
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {Line[]} lines
+ * @param {(value: number) => string} format
+ */
+function settings(box, lines, format) {
+  const style = getComputedStyle(box);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const axis = { stroke: colour("--ink-2"), font: FONT, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  return {
+    width: box.clientWidth,
+    height: HEIGHT_PX,
+    padding: [8, 8, 0, 0],
+    legend: { show: false },
+    cursor: { show: false },
+    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.15, 1)] } },
+    axes: [
+      { ...axis, space: 90, grid: { show: false }, values: (_, splits) => splits.map(clock) },
+      { ...axis, size: AXIS_WIDTH_PX, space: 36, values: (_, splits) => splits.map(format) },
+    ],
+    series: [{}, ...lines.map(({ label }, index) => line(label, colour(`--line-${index % 4}`), lines.length === 1 ? colour("--line-0-fill") : undefined))],
+  };
+}
+
+/** @param {string} label @param {string} stroke @param {string} [fill] */
+function line(label, stroke, fill) {
+  return { label, stroke, fill, width: 2, points: { show: false }, spanGaps: true };
+}
+
+/** @param {number} seconds */
+function clock(seconds) {
+  const time = new Date(seconds * 1000);
+  return [time.getHours(), time.getMinutes(), time.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+}

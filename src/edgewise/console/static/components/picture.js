@@ -1,0 +1,80 @@
+/** A picture with the boxes, landmarks and labels of what was found in it. */
+
+import { html } from "../html.js";
+import { formatPercent, t } from "../i18n/index.js";
+
+/** How many colours `css/base.css` has for boxes. */
+const COLOURS = 8;
+
+/**
+ * @typedef {Object} Detection
+ * @property {{x1: number, y1: number, x2: number, y2: number}} box Pixels of the original picture.
+ * @property {string} label
+ * @property {number} score
+ * @property {[number, number][]} [landmarks]
+ * @property {string} [name]
+ * @property {number} [similarity]
+ */
+
+/** @param {string} text @returns {number} 0..COLOURS-1, the same for the same text. */
+export function colourOf(text) {
+  let hash = 7;
+  for (const character of text) hash = (hash * 31 + character.codePointAt(0)) % 65521;
+  return hash % COLOURS;
+}
+
+/** @param {Detection} found @returns {string} The name if it has one, else the label. */
+export const titleOf = (found) => found.name || found.label;
+
+/**
+ * @param {{src: string, alt: string, width: number, height: number, found: Detection[], active: number}} props
+ *   `active` is the index of the one to bring forward; -1 for none.
+ */
+export function AnnotatedPicture({ src, alt, width, height, found, active }) {
+  const described = found.map((one) => `${titleOf(one)} ${formatPercent(one.score)}`).join(", ");
+  return html`
+    <div class="picture" data-dimmed=${active >= 0}>
+      <img src=${src} alt=${described ? `${alt}: ${described}` : alt} />
+      <svg class="picture-boxes" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
+        ${found.map((one, index) => html`<${Box} key=${index} found=${one} active=${index === active} unit=${width / 160} />`)}
+      </svg>
+      <div class="picture-tags" aria-hidden="true">
+        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} active=${index === active} width=${width} height=${height} />`)}
+      </div>
+    </div>
+  `;
+}
+
+/** @param {{found: Detection, active: boolean, unit: number}} props */
+function Box({ found, active, unit }) {
+  const { x1, y1, x2, y2 } = found.box;
+  return html`
+    <g class=${`box colour-${colourOf(titleOf(found))}`} data-active=${active}>
+      <rect x=${x1} y=${y1} width=${x2 - x1} height=${y2 - y1} />
+      ${(found.landmarks ?? []).map(([x, y]) => html`<circle cx=${x} cy=${y} r=${unit / 2} />`)}
+    </g>
+  `;
+}
+
+/** @param {{found: Detection, active: boolean, width: number, height: number}} props */
+function Tag({ found, active, width, height }) {
+  const { x1, y1 } = found.box;
+  const place = { left: `${clampPercent(x1 / width)}%`, top: `${clampPercent(y1 / height)}%` };
+  const inside = y1 / height < 0.06 ? " tag-inside" : "";
+  return html`
+    <span class=${`tag colour-${colourOf(titleOf(found))}${inside}`} data-active=${active} style=${place}>
+      ${titleOf(found)} <span class="tag-score">${formatPercent(found.score)}</span>
+    </span>
+  `;
+}
+
+/** @param {number} fraction */
+const clampPercent = (fraction) => Math.min(100, Math.max(0, fraction * 100));
+
+/** @param {{found: Detection[]}} props The same as words, for a list beside the picture. */
+export function FoundSummary({ found }) {
+  if (!found.length) return html`<span class="muted">${t("live.nothing")}</span>`;
+  return html`${found.map(
+    (one, index) => html`<span key=${index} class=${`chip colour-${colourOf(titleOf(one))}`}><span class="swatch"></span>${titleOf(one)}</span>`,
+  )}`;
+}
