@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag
 
@@ -24,8 +26,8 @@ def doctor(*, config: ConfigFile = None, json: JsonFlag = False) -> int:
             if finding.section != section:
                 section = finding.section
                 output.out().print(f"\n[bold]{section}[/]" if finding is not findings[0] else f"[bold]{section}[/]")
-            detail = f"  [dim]{output.escape(finding.detail)}[/]" if finding.detail else ""
-            output.out().print(f" {MARKS[finding.state]} {output.escape(finding.what)}{detail}")
+            detail = f"  [dim]{escape(finding.detail)}[/]" if finding.detail else ""
+            output.out().print(f" {MARKS[finding.state]} {escape(finding.what)}{detail}")
             if finding.mend:
-                output.out().print(f"   [cyan]→ {output.escape(finding.mend)}[/]")
+                output.out().print(f"   [cyan]→ {escape(finding.mend)}[/]")
     return 1 if any(finding.state == "wrong" for finding in findings) else 0

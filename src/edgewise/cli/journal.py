@@ -16,9 +16,9 @@ def audit(*, config: ConfigFile = None, json: JsonFlag = False) -> int:
 
     Ends with exit code 1 when a stream does not balance. Safe to run beside a running node.
     """
-    from edgewise.node.organs import open_journal
+    from edgewise.node.organs import read_journal
 
-    journal = open_journal(load_settings(config))
+    journal = read_journal(load_settings(config))
     try:
         balances, losses = journal.audit(), journal.losses()
     finally:

@@ -70,7 +70,7 @@ def show(model: str, *, json: JsonFlag = False) -> None:
     print_line(f"task      {manifest.task.get('kind')}")
     print_line(f"path      {folder}")
     for tensor in manifest.inputs:
-        steps = " → ".join(type(step).__struct_config__.tag for step in tensor.preprocess)
+        steps = " → ".join(str(step.__struct_config__.tag) for step in tensor.preprocess)
         print_line(
             f"input     {tensor.name} {tensor.datatype} {list(tensor.shape)}  {tensor.kind}: {steps or 'as it is'}"
         )

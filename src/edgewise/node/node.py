@@ -1,0 +1,145 @@
+"""A node: all organs of one machine, made from settings and joined.
+
+Pictures go from sources through pipelines; what happened goes into the journal; the decider takes it from there, asks
+the rules and commands the devices. The API reads and steers all of it. Order of starting and stopping: what takes
+something in comes up last and goes down first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise.errors import NotFoundError
+from edgewise.node import organs
+from edgewise.node.decider import EVENTS, Decider
+from edgewise.node.pool import Pool
+from edgewise.pipeline.rules import RuleEngine
+from edgewise.telemetry.resources import ResourceMonitor
+from edgewise.types import Entry
+
+if TYPE_CHECKING:
+    from edgewise.models.model import Model
+    from edgewise.node.settings import Settings
+    from edgewise.people.store import Person
+    from edgewise.pipeline.base import Event
+    from edgewise.pipeline.runner import PipelineRunner
+
+AUDIT = "audit"
+
+logger = logging.getLogger(__name__)
+
+
+class Node:
+    """One node. Making it opens its data and checks its rules and models' names; ``start`` sets it going.
+
+    Args:
+        settings: From ``edgewise.node.settings.load``.
+        clock: Time; the machine's own by default.
+
+    Raises:
+        SettingsError: Something in the settings leads nowhere.
+        RuleError: A rule does not compile.
+        ConflictError: Another process runs on the same data.
+        CorruptError: The data is damaged.
+
+    Attributes:
+        journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
+        blobs: Snapshots by digest.
+        people: Whom it knows by face.
+        devices: What it commands.
+        pipelines: Running pipelines by name.
+        repository: Its models.
+        pool: Where everything from outside is computed.
+        resources: History of what the process uses.
+        started_ns: When it was started, nanoseconds since the Unix epoch.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.started_ns = self.clock.time_ns()
+        rules = RuleEngine(settings.rules)
+        self.repository = organs.open_repository(settings)
+        self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+        self.people = organs.open_store(settings, clock=self.clock)
+        self.devices = organs.make_devices(settings, clock=self.clock)
+        self.pool = Pool(workers=organs.workers(settings), max_waiting=settings.node.max_waiting)
+        self.resources = ResourceMonitor()
+        self.pipelines: dict[str, PipelineRunner] = {}
+        self._decider = Decider(rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock)
+
+    def start(self) -> None:
+        """Loads the models of the settings, then starts devices, rules and pipelines.
+
+        Raises:
+            MissingExtraError: A model's runtime is not installed.
+            PackageError: A model is broken.
+        """
+        for name in self._wanted_models():
+            self.repository.get(name)
+        self.devices.start()
+        self._decider.start()
+        for name, pipeline in self.settings.pipelines.items():
+            self.pipelines[name] = organs.make_pipeline(
+                name, pipeline, tools=self, on_event=self.accept, store=self._store_snapshot, clock=self.clock
+            )
+        for runner in self.pipelines.values():
+            runner.start()
+        self.resources.start()
+
+    def stop(self) -> None:
+        """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
+        for runner in self.pipelines.values():
+            runner.stop()
+        self._decider.stop()
+        for error in self.devices.fail_safe():
+            logger.warning("not in its fail-safe state: %s", error)
+        self.pool.close()
+        self.journal.close()
+        self._decider.join()
+        self.devices.close()
+        self.people.close()
+        self.repository.close()
+        self.resources.stop()
+
+    def model(self, name: str) -> Model:
+        """An open model, for transforms; see ``edgewise.pipeline.base.Tools``."""
+        return self.repository.get(name).model
+
+    def accept(self, event: Event) -> None:
+        """Takes an event in: when this returns it is on disk."""
+        body = {"source": event.source, **event.body}
+        self.journal.append(EVENTS, [Entry(event.kind, body, event.blobs, event.time_ns)])
+
+    def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
+        """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""
+        detector, embedder = (self.model(model) for model in organs.face_models(self.settings))
+        person = organs.enrolment(detector, embedder, self.people).enrol(
+            name, list(photos), preferences=dict(preferences)
+        )
+        self.record_change("people.enrolled", {"name": name, "photos": len(photos)})
+        return person
+
+    def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Writes what somebody changed (people, settings, models) into the ``audit`` stream."""
+        self.journal.append(AUDIT, [Entry(kind, dict(facts))])
+
+    def pipeline(self, name: str) -> PipelineRunner:
+        """A running pipeline.
+
+        Raises:
+            NotFoundError: None has that name.
+        """
+        if name not in self.pipelines:
+            raise NotFoundError(f"No camera is named {name!r}", kind="camera", name=name)
+        return self.pipelines[name]
+
+    def _store_snapshot(self, jpeg: bytes) -> str:
+        return self.blobs.put(jpeg, media_type="image/jpeg")
+
+    def _wanted_models(self) -> list[str]:
+        """Names of the models that the settings list."""
+        return [organs.model_name(model) for model in self.settings.models]

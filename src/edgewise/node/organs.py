@@ -1,0 +1,180 @@
+"""How each organ of a node is made from settings. The node joins them; commands that need one alone open it here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgewise import zoo
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise.errors import NotFoundError
+from edgewise.journal.base import StreamSettings
+from edgewise.models.package import load_manifest
+from edgewise.node.library import default_cache, resolve
+from edgewise.node.repository import ModelRepository
+from edgewise.node.settings import STREAMS, Settings
+
+if TYPE_CHECKING:
+    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.reader import SqliteReader
+    from edgewise.journal.sqlite import SqliteJournal
+    from edgewise.models.model import Model
+    from edgewise.people.enrol import Enrolment
+    from edgewise.people.store import PeopleStore, Person
+    from edgewise.pipeline.base import Event, Tools
+    from edgewise.pipeline.devices import Devices
+    from edgewise.pipeline.runner import PipelineRunner
+    from edgewise.pipeline.settings import PipelineSettings
+
+_CLOCK = SystemClock()
+
+
+def data_folder(settings: Settings) -> Path:
+    """The node's folder, made when it is not there (readable by its owner alone)."""
+    folder = Path(settings.node.data)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[SqliteJournal, BlobStore]:
+    """The node's journal, and the blobs its records point to.
+
+    Raises:
+        ConflictError: Another process runs on the same data.
+    """
+    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.sqlite import SqliteJournal
+
+    folder = data_folder(settings) / "journal"
+    blobs = BlobStore(folder / "blobs", max_bytes=settings.node.snapshot_bytes, clock=clock)
+    streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
+    return SqliteJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
+
+
+def read_journal(settings: Settings) -> SqliteReader:
+    """The node's journal for reading alone, also beside a running node.
+
+    Raises:
+        NotFoundError: The node has none yet.
+    """
+    from edgewise.journal.reader import DATABASE, SqliteReader
+
+    folder = Path(settings.node.data) / "journal"
+    if not (folder / DATABASE).exists():
+        raise NotFoundError(
+            f"There is no journal in {settings.node.data}",
+            hint="Start the node once (edgewise up), or name its settings file with --config.",
+            kind="journal",
+            name=settings.node.data,
+        )
+    return SqliteReader(folder, node=settings.node.name)
+
+
+def open_repository(settings: Settings) -> ModelRepository:
+    """All models there are without a network: those of the settings first, then shipped, then pulled."""
+    cache = default_cache()
+    folders = [resolve(model, cache=cache) for model in settings.models]
+    entries = [found for entry in zoo.names() if (found := zoo.find(entry.name, cache))]
+    return ModelRepository([*folders, *entries])
+
+
+def model_name(name_or_path: str) -> str:
+    """The name of a model that the settings list by name or path."""
+    return load_manifest(Path(name_or_path)).name if "/" in name_or_path else name_or_path
+
+
+def make_devices(settings: Settings, *, clock: Clock = _CLOCK) -> Devices:
+    """All devices: virtual ones, and real ones on the broker."""
+    from edgewise.pipeline.devices import Devices
+    from edgewise.pipeline.sinks.virtual import VirtualDevice
+
+    return Devices([VirtualDevice(name, device) for name, device in settings.devices.items()], clock=clock)
+
+
+def make_pipeline(
+    name: str,
+    settings: PipelineSettings,
+    *,
+    tools: Tools,
+    on_event: Callable[[Event], None],
+    store: Callable[[bytes], str],
+    clock: Clock = _CLOCK,
+) -> PipelineRunner:
+    """A pipeline that is not started yet."""
+    from edgewise.pipeline.catalog import make_source, make_transform
+    from edgewise.pipeline.runner import PipelineRunner
+
+    return PipelineRunner(
+        name,
+        make_source(name, settings.source, clock=clock),
+        [make_transform(transform, tools) for transform in settings.transforms],
+        on_event,
+        clock=clock,
+        store=store,
+        queue=settings.queue,
+        when_full=settings.when_full,
+    )
+
+
+def open_store(settings: Settings, *, clock: Clock = _CLOCK) -> PeopleStore:
+    """The people the node knows."""
+    from edgewise.people.store import PeopleStore
+
+    return PeopleStore(data_folder(settings) / "people", clock=clock)
+
+
+class People:
+    """The people of a node for one command: the store, and enrolling, for which models are loaded when first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = open_store(settings)
+        self._settings = settings
+
+    def enrol(self, name: str, photos: list[bytes], *, preferences: dict[str, Any]) -> Person:
+        """Adds photos of a person; see ``Enrolment.enrol``."""
+        detector, embedder = face_models(self._settings)
+        cache = default_cache()
+        from edgewise.models.model import Model
+
+        with (
+            Model.open(resolve(detector, cache=cache)) as found,
+            Model.open(resolve(embedder, cache=cache)) as embedded,
+        ):
+            return enrolment(found, embedded, self.store).enrol(name, photos, preferences=preferences)
+
+
+@contextlib.contextmanager
+def open_people(settings: Settings) -> Iterator[People]:
+    """The people of a node, closed afterwards."""
+    people = People(settings)
+    try:
+        yield people
+    finally:
+        people.store.close()
+
+
+def face_models(settings: Settings) -> tuple[str, str]:
+    """Names of the models that find and embed faces: those of the first pipeline that recognises, else the defaults."""
+    from edgewise.pipeline.transforms.recognise import RecogniseSettings
+
+    for pipeline in settings.pipelines.values():
+        for transform in pipeline.transforms:
+            if isinstance(transform, RecogniseSettings):
+                return transform.detector, transform.embedder
+    defaults = RecogniseSettings()
+    return defaults.detector, defaults.embedder
+
+
+def enrolment(detector: Model, embedder: Model, store: PeopleStore) -> Enrolment:
+    """What turns photos into a person."""
+    from edgewise.people.enrol import Enrolment
+
+    return Enrolment(detector, embedder, store)
+
+
+def workers(settings: Settings) -> int:
+    """Workers of the pool: as set, else one per core this process may use."""
+    return settings.node.workers or len(os.sched_getaffinity(0))
