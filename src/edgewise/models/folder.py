@@ -46,8 +46,9 @@ def parse_manifest(text: str) -> Manifest:
     _check_variants(manifest)
     _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
     _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
-    for field, path in _paths(manifest):
+    for field, path in paths(manifest):
         check_path(path, field=field)
+    _check_files(manifest)
     for index, spec in enumerate(manifest.inputs):
         Preprocessor(spec, field=f"inputs[{index}]")
     return manifest
@@ -96,7 +97,7 @@ def read_file(folder: Path, path: str) -> bytes:
     """
     place = inside(folder, path)
     if not place.is_file():
-        raise PackageError(f"{path} is missing from the package", file=path, hint=nearest(path, _names(folder)))
+        raise PackageError(f"{path} is missing from the package", file=path, hint=nearest(path, names(folder)))
     with open(place, "rb") as file:
         data = file.read(MAX_SMALL_FILE_BYTES + 1)
     if len(data) > MAX_SMALL_FILE_BYTES:
@@ -185,7 +186,7 @@ def seal(folder: Path) -> Manifest:
     """
     text = _manifest_text(folder)
     parse_manifest(text)
-    digests = {name: file_sha256(folder / name) for name in _names(folder) if name != MANIFEST}
+    digests = {name: file_sha256(folder / name) for name in names(folder) if name != MANIFEST}
     block = _to_yaml({"files": digests}, flow=False) if digests else ""
     sealed = _FILES_BLOCK.sub("", text).rstrip("\n") + "\n" + block
     manifest = parse_manifest(sealed)
@@ -231,7 +232,7 @@ def _manifest_text(folder: Path) -> str:
         raise PackageError(f"{MANIFEST} is not UTF-8 text", file=MANIFEST) from error
 
 
-def _names(folder: Path) -> list[str]:
+def names(folder: Path) -> list[str]:
     """Every file of a package, sorted; hidden ones at the top (``.git``) are no part of it."""
     found = []
     for place in sorted(folder.rglob("*")):
@@ -275,16 +276,20 @@ def _check_unique(field: str, names: Sequence[str]) -> None:
             raise fault(f"{field}[{index}].name", f"{name!r} is taken already")
 
 
-def _paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Field and path of every file that the manifest names, digests aside."""
     for index, variant in enumerate(manifest.variants):
         yield f"variants[{index}].artifact", variant.artifact
     for index, case in enumerate(manifest.golden):
         yield f"golden[{index}].tensors", case.tensors
         if case.source:
             yield f"golden[{index}].source", case.source
+
+
+def _check_files(manifest: Manifest) -> None:
     folded: dict[str, str] = {}
     for path in manifest.files:
-        yield "files", path
+        check_path(path, field="files")
         other = folded.setdefault(path.casefold(), path)
         if other != path:
             raise fault("files", f"{other!r} and {path!r} are one file where case does not count")

@@ -1,10 +1,11 @@
 """The model package: everything known about a model, as a folder or a zip of it.
 
 This is the face of the modules behind it: ``folder`` reads, checks and seals a folder, ``archive`` packs and unpacks
-zips.
+zips, ``check`` looks at everything and runs the golden data.
 """
 
 from edgewise.models.archive import ArchiveLimits, pack, unpack
+from edgewise.models.check import Finding, Report, check
 from edgewise.models.folder import (
     MANIFEST,
     dump_manifest,
@@ -18,6 +19,9 @@ from edgewise.models.folder import (
 __all__ = [
     "MANIFEST",
     "ArchiveLimits",
+    "Finding",
+    "Report",
+    "check",
     "dump_manifest",
     "load_manifest",
     "pack",

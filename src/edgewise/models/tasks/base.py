@@ -14,7 +14,7 @@ import msgspec
 from edgewise._lib.documents import nearest
 from edgewise.errors import PackageError
 from edgewise.models.geometry import Geometry
-from edgewise.models.manifest import Manifest, Output
+from edgewise.models.manifest import Layout, Manifest, Output
 
 if TYPE_CHECKING:
     from edgewise.types import Array, Result
@@ -103,6 +103,34 @@ class Head(msgspec.Struct, frozen=True):
                 actual=len(lines),
             )
         return lines
+
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the model's picture input.
+
+        Raises:
+            PackageError: Its first input is no picture, or of open size.
+        """
+        spec = self.manifest.inputs[0]
+        planar = any(isinstance(operation, Layout) and operation.to == "NCHW" for operation in spec.preprocess)
+        height, width = (spec.shape[-2:] if planar else spec.shape[-3:-1]) if len(spec.shape) >= 3 else (-1, -1)
+        if spec.kind != "image" or height < 1 or width < 1:
+            raise _fault("inputs[0]", "must be a picture of fixed size for this task")
+        return height, width
+
+    def columns(self, name: str) -> int:
+        """Size of the last axis of an output; -1 when the manifest leaves it open."""
+        shape = self.output(name, field="task").shape
+        return shape[-1] if shape else 1
+
+    def rows(self, name: str, *, rows: int, columns: int) -> None:
+        """Makes sure that an output has ``rows`` times ``columns`` values per item.
+
+        Raises:
+            PackageError: There is no such output, or the manifest states another size.
+        """
+        output = self.output(name, field="task")
+        if classes_of(output) not in (-1, rows * columns):
+            raise _fault("outputs", f"{name!r} is {list(output.shape)}, the task expects [-1, {rows}, {columns}]")
 
 
 class Decoder(Protocol):
