@@ -16,7 +16,8 @@ import msgspec
 from edgewise.types import Detection
 
 if TYPE_CHECKING:
-    from edgewise.types import Image
+    from edgewise.models.model import Model
+    from edgewise.types import Array, Image
 
 
 class WhenFull(enum.StrEnum):
@@ -119,10 +120,14 @@ class Source(Protocol):
         name: Its name in the settings.
         live: Whether time goes on without us (camera): frames that are not taken in time are lost anyway. A source
             that is not live (files) waits.
+        dropped: Frames it lost itself, pushed out by newer ones before they were taken.
+        unreadable: Pictures that could not be decoded and were left out.
     """
 
     name: str
     live: bool
+    dropped: int
+    unreadable: int
 
     def frames(self) -> Iterator[Frame]:
         """Yields frames until the source ends or is closed. Called from one thread at a time; called again after it
@@ -153,8 +158,51 @@ class Pushable(Protocol):
         ...
 
 
+class Match(Protocol):
+    """Whom a face belongs to, and how sure that is (cosine similarity)."""
+
+    @property
+    def name(self) -> str:
+        """The person's name."""
+        ...
+
+    @property
+    def similarity(self) -> float:
+        """-1..1."""
+        ...
+
+
+class People(Protocol):
+    """The people a node knows, as far as a pipeline needs them."""
+
+    def match(self, vector: Array, *, model: str) -> Match | None:
+        """Who has a face most like this one; None when nobody is like it enough.
+
+        Args:
+            vector: Embedding of unit length.
+            model: Which model made it; those of another are never compared.
+        """
+        ...
+
+
+class Tools(Protocol):
+    """What the node lends to transforms."""
+
+    people: People
+
+    def model(self, name: str) -> Model:
+        """An open model of this node; it stays the node's to close.
+
+        Raises:
+            NotFoundError: It has no such model.
+        """
+        ...
+
+
 class Transform(Protocol):
-    """Adds knowledge to an observation. One object serves one pipeline and is called for its frames in order."""
+    """Adds knowledge to an observation. The constructor takes ``(settings, tools)``. One object serves one pipeline and
+    is called for its frames in order.
+    """
 
     name: str
 

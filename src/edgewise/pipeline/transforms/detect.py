@@ -7,6 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edgewise.errors import SettingsError
+from edgewise.pipeline.base import Observation, Tools
+from edgewise.types import Detections
+
 
 class DetectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="detect"):
     """Which model, and what of its result is kept.
@@ -20,3 +24,27 @@ class DetectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     model: str
     labels: tuple[str, ...] = ()
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class Detect:
+    """Adds the objects that a model finds."""
+
+    Settings = DetectSettings
+    name = "detect"
+
+    def __init__(self, settings: DetectSettings, tools: Tools) -> None:
+        self._settings = settings
+        self._model = tools.model(settings.model)
+
+    def apply(self, observation: Observation) -> Observation:
+        """Adds what was found in the frame."""
+        result = self._model.predict(observation.frame.image).result
+        if not isinstance(result, Detections):
+            raise SettingsError(f"Model {self._settings.model!r} finds no objects", model=self._settings.model)
+        wanted = self._settings.labels
+        found = tuple(
+            item
+            for item in result.objects
+            if item.score >= self._settings.min_score and (not wanted or item.label in wanted)
+        )
+        return msgspec.structs.replace(observation, objects=observation.objects + found)

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgewise.pipeline.base import Event, Observation
+from edgewise.pipeline.base import Event, Observation, Tools
 from edgewise.types import Box, Detection
 
 Count = Annotated[int, Meta(ge=1, le=100)]
@@ -176,7 +176,7 @@ class Presence:
     Settings = PresenceSettings
     name = "presence"
 
-    def __init__(self, settings: PresenceSettings) -> None:
+    def __init__(self, settings: PresenceSettings, tools: Tools | None = None) -> None:  # noqa: ARG002, it needs none
         self._settings = settings
         self._state = PresenceState()
 

@@ -7,6 +7,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edgewise.pipeline.base import Observation, Tools
+from edgewise.pipeline.faces import FaceRecogniser
+
 
 class RecogniseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="recognise"):
     """Which models find and embed faces.
@@ -20,3 +23,23 @@ class RecogniseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     detector: str = "yunet"
     embedder: str = "mobilefacenet"
     min_face_px: Annotated[int, Meta(ge=16, le=4096)] = 40
+
+
+class Recognise:
+    """Adds the faces of the frame."""
+
+    Settings = RecogniseSettings
+    name = "recognise"
+
+    def __init__(self, settings: RecogniseSettings, tools: Tools) -> None:
+        self._recogniser = FaceRecogniser(
+            tools.model(settings.detector),
+            tools.model(settings.embedder),
+            tools.people,
+            min_face_px=settings.min_face_px,
+        )
+
+    def apply(self, observation: Observation) -> Observation:
+        """Adds the faces of the frame."""
+        found = self._recogniser.find(observation.frame.image)
+        return msgspec.structs.replace(observation, objects=observation.objects + found)

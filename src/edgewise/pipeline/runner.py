@@ -1,0 +1,315 @@
+"""One running pipeline: a thread that reads a source, a thread that works on its frames.
+
+The reader never waits for the worker unless the source is one that can wait (files): of a live source the newest frame
+wins, and what was pushed out is counted. A source that breaks off is opened again with backoff; an error in one frame
+is counted and does not stop the stream. The picture for the live view is drawn only when somebody looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from edgewise._lib.clock import Clock
+from edgewise.errors import EdgewiseError, UnavailableError
+from edgewise.pipeline.backoff import Backoff
+from edgewise.pipeline.base import Event, Frame, Observation, Source, Transform, WhenFull
+from edgewise.pipeline.queue import BoundedQueue
+
+# What a source or transform may take to come to its end when the pipeline stops. Past it the (daemon) thread is left.
+STOP_TIMEOUT_S = 0.9
+# Weight of the newest frame in the moving averages of rate and latency: about the last twenty frames count.
+_NEWEST = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Phase(enum.StrEnum):
+    """Where a pipeline is. ``ended`` (nothing more to read), ``failed`` and ``stopped`` are final."""
+
+    NEW = "new"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    ENDED = "ended"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+_NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.NEW: frozenset({Phase.RUNNING, Phase.STOPPED}),
+    Phase.RUNNING: frozenset({Phase.RETRYING, Phase.ENDED, Phase.FAILED, Phase.STOPPED}),
+    Phase.RETRYING: frozenset({Phase.RUNNING, Phase.ENDED, Phase.FAILED, Phase.STOPPED}),
+    Phase.ENDED: frozenset({Phase.STOPPED}),
+    Phase.FAILED: frozenset({Phase.STOPPED}),
+    Phase.STOPPED: frozenset(),
+}
+
+
+class RunnerState(msgspec.Struct, frozen=True):
+    """What a pipeline is doing, for people and metrics. Counts are since it was started.
+
+    Attributes:
+        name: Of the pipeline.
+        phase: Where it is.
+        frames: Read from the source.
+        processed: Went through all transforms.
+        dropped: Pushed out by newer ones before they were worked on.
+        errors: Frames in which a transform, or the taker of an event, failed.
+        events: Given out.
+        retries: Times the source broke off.
+        fps: Frames processed a second, moving average.
+        latency_ms: From taking a frame to having worked on it, moving average.
+        width: Of the newest frame, pixels.
+        height: Of the newest frame, pixels.
+        unreadable: Pictures of the source that could not be decoded and were left out.
+        problem: What went wrong last, while it is retrying or failed, or in a frame; empty before anything did.
+    """
+
+    name: str
+    phase: Phase = Phase.NEW
+    frames: int = 0
+    processed: int = 0
+    dropped: int = 0
+    errors: int = 0
+    events: int = 0
+    retries: int = 0
+    fps: float = 0.0
+    latency_ms: float = 0.0
+    width: int = 0
+    height: int = 0
+    unreadable: int = 0
+    problem: str = ""
+
+
+class PipelineRunner:
+    """Runs one pipeline.
+
+    Args:
+        name: Its name in the settings.
+        source: Where frames come from; closed by ``stop``.
+        transforms: What is done with each frame, in order.
+        on_event: Called for each event, with its snapshot stored, in the worker's thread: while it runs, frames wait
+            or are dropped.
+        clock: For latency and backoff.
+        store: Stores a snapshot (JPEG) and returns its digest; without it events have no snapshot.
+        queue: Frames that wait at most.
+        when_full: None leaves it to the source: a live one drops the oldest, another waits.
+        backoff: How long to wait before a source that broke off is opened again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        transforms: Sequence[Transform],
+        on_event: Callable[[Event], None],
+        *,
+        clock: Clock,
+        store: Callable[[bytes], str] | None = None,
+        queue: int = 2,
+        when_full: WhenFull | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self._transforms = tuple(transforms)
+        self._on_event = on_event
+        self._clock = clock
+        self._store = store
+        self._backoff = backoff or Backoff()
+        policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
+        self._queue: BoundedQueue[Frame] = BoundedQueue(queue, policy)
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._state = RunnerState(name)
+        self._last_done = 0.0
+        self._latest: Observation | None = None
+        self._drawing = threading.Lock()
+        self._drawn: tuple[int, bytes] = (0, b"")
+        self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
+        self._worker = threading.Thread(target=self._work, name=f"{name}-worker", daemon=True)
+
+    def start(self) -> None:
+        """Starts both threads."""
+        self._enter(Phase.RUNNING)
+        self._worker.start()
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Ends both threads within a second; frames that wait are not worked on. May be called twice."""
+        self._stopping.set()
+        self._queue.close(discard=True)
+        self.source.close()
+        for thread in (self._reader, self._worker):
+            if thread.is_alive():
+                thread.join(STOP_TIMEOUT_S / 2)
+                if thread.is_alive():
+                    logger.warning("%s is still busy; it is left to end by itself", thread.name)
+        self._enter(Phase.STOPPED)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Waits until the source has ended and all its frames were worked on; False when time ran out first."""
+        final = {Phase.ENDED, Phase.FAILED, Phase.STOPPED}
+        with self._changed:
+            return self._changed.wait_for(lambda: self._state.phase in final, timeout_s)
+
+    def state(self) -> RunnerState:
+        """What it is doing now."""
+        with self._changed:
+            return msgspec.structs.replace(
+                self._state,
+                dropped=self._queue.dropped + self.source.dropped,
+                unreadable=self.source.unreadable,
+            )
+
+    def latest(self) -> tuple[Observation, bytes] | None:
+        """The newest observation with its drawn picture (JPEG); None before the first."""
+        with self._changed:
+            observation = self._latest
+        return None if observation is None else (observation, self._draw(observation))
+
+    def observation(self) -> Observation | None:
+        """The newest observation without its picture, which then need not be drawn; None before the first."""
+        with self._changed:
+            return self._latest
+
+    def wait_next(self, after: int, *, timeout_s: float) -> tuple[Observation, bytes] | None:
+        """The newest observation whose frame number is greater than ``after``, drawn.
+
+        Args:
+            after: Number of the frame that was shown last; 0 for none.
+            timeout_s: How long to wait for it.
+
+        Returns:
+            None when none came in time, or the pipeline came to its end.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._number() > after or self._stopping.is_set(), timeout_s)
+            observation = self._latest
+        if observation is None or observation.frame.number <= after:
+            return None
+        return observation, self._draw(observation)
+
+    def _number(self) -> int:
+        return self._latest.frame.number if self._latest is not None else 0
+
+    def _draw(self, observation: Observation) -> bytes:
+        from edgewise.media.draw import draw_detections
+        from edgewise.media.images import encode_jpeg
+
+        with self._drawing:  # several onlookers share one drawing
+            if self._drawn[0] != observation.frame.number:
+                picture = draw_detections(observation.frame.image, observation.objects)
+                self._drawn = (observation.frame.number, encode_jpeg(picture))
+            return self._drawn[1]
+
+    def _read(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._read_once()
+                    break
+                except UnavailableError as error:
+                    self._retry(error)
+        except EdgewiseError as error:
+            self._enter(Phase.FAILED, problem=str(error))
+        except Exception as error:
+            logger.exception("%s: the source failed", self.name)
+            self._enter(Phase.FAILED, problem=repr(error))
+        finally:
+            self._queue.close()
+
+    def _read_once(self) -> None:
+        for frame in self.source.frames():
+            if self.state().phase is Phase.RETRYING:
+                self._enter(Phase.RUNNING, problem="")
+            self._backoff.reset()
+            height, width = frame.image.shape[:2]
+            self._update(frames=frame.number, width=width, height=height)
+            if not self._queue.put(frame):
+                return
+
+    def _retry(self, error: UnavailableError) -> None:
+        if self._stopping.is_set():
+            return
+        self._enter(Phase.RETRYING, problem=str(error))
+        with self._changed:
+            self._state = msgspec.structs.replace(self._state, retries=self._state.retries + 1)
+        self._stopping.wait(self._backoff.next())
+
+    def _work(self) -> None:
+        while (frame := self._queue.get()) is not None:
+            with self._counting_errors(frame):
+                self._process(frame)
+        if not self._stopping.is_set():
+            self._enter(Phase.ENDED)
+
+    def _process(self, frame: Frame) -> None:
+        observation = Observation(frame)
+        for transform in self._transforms:
+            observation = transform.apply(observation)
+        self._publish(observation)
+        if not observation.events:
+            return
+        blobs: tuple[str, ...] = ()
+        with self._counting_errors(frame):  # an alarm without its picture is better than none
+            blobs = self._snapshot(observation)
+        for event in observation.events:
+            with self._counting_errors(frame):
+                self._on_event(msgspec.structs.replace(event, blobs=event.blobs + blobs))
+
+    def _snapshot(self, observation: Observation) -> tuple[str, ...]:
+        """The picture as it was taken; where the boxes are stands in the events."""
+        from edgewise.media.images import encode_jpeg
+
+        return () if self._store is None else (self._store(encode_jpeg(observation.frame.image)),)
+
+    def _publish(self, observation: Observation) -> None:
+        now = self._clock.monotonic()
+        latency_ms = (self._clock.time_ns() - observation.frame.time_ns) / 1e6
+        with self._changed:
+            before = self._state
+            elapsed = now - self._last_done
+            rate = 1 / elapsed if before.processed and elapsed > 0 else 0.0
+            self._last_done = now
+            self._latest = observation
+            self._state = msgspec.structs.replace(
+                before,
+                processed=before.processed + 1,
+                events=before.events + len(observation.events),
+                fps=_average(before.fps, rate),
+                latency_ms=_average(before.latency_ms, latency_ms),
+            )
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _counting_errors(self, frame: Frame) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            problem = str(error) if isinstance(error, EdgewiseError) else repr(error)
+            with self._changed:
+                first = problem != self._state.problem
+                self._state = msgspec.structs.replace(self._state, errors=self._state.errors + 1, problem=problem)
+            logger.log(
+                logging.ERROR if first else logging.DEBUG, "%s, frame %d failed", self.name, frame.number, exc_info=True
+            )
+
+    def _update(self, **fields: object) -> None:
+        with self._changed:
+            self._state = msgspec.structs.replace(self._state, **fields)
+
+    def _enter(self, phase: Phase, **fields: object) -> None:
+        with self._changed:
+            if phase in _NEXT[self._state.phase]:
+                self._state = msgspec.structs.replace(self._state, phase=phase, **fields)
+            self._changed.notify_all()
+
+
+def _average(before: float, newest: float) -> float:
+    return newest if before == 0 else before + _NEWEST * (newest - before)
