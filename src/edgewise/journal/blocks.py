@@ -63,6 +63,11 @@ class Payload(NamedTuple):
         """Bytes that count against the stream's bound."""
         return len(self.content) + OVERHEAD_BYTES
 
+    def block(self, position: int, last: int, time_ns: int, aged_ns: int) -> Block:
+        """The block it becomes once its place and time are known."""
+        head = (position, last, time_ns, aged_ns, len(self.digests), MSGPACK)
+        return Block(*head, _head_checksum(self.checksum, head), self.content)
+
 
 class Block(NamedTuple):
     """One row of the table ``blocks``."""
@@ -84,7 +89,12 @@ class Block(NamedTuple):
     @property
     def intact(self) -> bool:
         """Whether head and payload have their checksum."""
-        return checksum(zlib.crc32(self.payload), *self[:6]) == self.checksum
+        return _head_checksum(zlib.crc32(self.payload), self[:6]) == self.checksum
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against the stream's bound."""
+        return len(self.payload) + OVERHEAD_BYTES
 
 
 def position(stream: int, sequence: int) -> int:
@@ -95,11 +105,6 @@ def position(stream: int, sequence: int) -> int:
 def sequence(position: int) -> int:
     """The sequence inside a key."""
     return position & MAX_SEQUENCE
-
-
-def checksum(payload: int, position: int, last: int, time_ns: int, aged_ns: int, blobs: int, codec: int) -> int:
-    """CRC-32 of the head, going on from the CRC-32 of the payload."""
-    return zlib.crc32(_HEAD.pack(position, last, time_ns, aged_ns, blobs, codec), payload)
 
 
 def encode(entries: Sequence[Entry]) -> list[Payload]:
@@ -160,3 +165,8 @@ def _check(entries: Sequence[Entry]) -> None:
             raise InputError(
                 f"{entry!r:.200} is no Entry with a str kind and a dict body.", hint="Append edgewise.types.Entry."
             )
+
+
+def _head_checksum(payload_checksum: int, head: tuple[int, ...]) -> int:
+    """CRC-32 of a block's head, going on from that of its payload."""
+    return zlib.crc32(_HEAD.pack(*head), payload_checksum)

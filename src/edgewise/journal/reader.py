@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgewise._lib.sqlite import read_statements, translate
-from edgewise.errors import ClosedError, NotFoundError
+from edgewise.errors import NotFoundError
 from edgewise.journal import blocks
 from edgewise.journal.base import Balance, Loss, Reason
+from edgewise.journal.refusals import closed
 from edgewise.types import Record
 
 DATABASE = "journal.db"
@@ -101,7 +102,7 @@ class SqliteReader:
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if not self._connection:
-                raise ClosedError("The journal is closed.")
+                raise closed()
             try:
                 self._connection.execute("BEGIN")
                 try:

@@ -9,7 +9,6 @@ database when a transaction fails, so memory never runs ahead of the disk. Readi
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import functools
 import os
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from msgspec import structs
+
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise._lib.sqlite import open_database, translate
 from edgewise.errors import (
@@ -27,10 +28,7 @@ from edgewise.errors import (
     ConflictError,
     CorruptError,
     EdgewiseError,
-    InputError,
     NotFoundError,
-    StorageFullError,
-    TooLargeError,
 )
 from edgewise.journal import blocks, retention
 from edgewise.journal.base import Balance, Claim, Loss, Reason, StreamSettings, WhenFull
@@ -38,6 +36,7 @@ from edgewise.journal.blobs import BlobStore
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.group import GroupCommit, Work
 from edgewise.journal.reader import DATABASE, SQL, SqliteReader, count_records, first_key
+from edgewise.journal.refusals import check_claim, closed, never_claimed, stream_full, too_large, unknown_stream
 from edgewise.types import Entry, Record
 
 P = ParamSpec("P")
@@ -142,12 +141,7 @@ class SqliteJournal:
         payloads = blocks.encode(entries) if entries else []
         size = sum(payload.size for payload in payloads)
         if size > target.settings.max_bytes:
-            raise TooLargeError(
-                f"{size} bytes at once are past the {target.settings.max_bytes} of stream {stream!r}.",
-                hint=f"Append fewer entries at once, or raise journal.{stream}.max_bytes.",
-                limit=target.settings.max_bytes,
-                actual=size,
-            )
+            raise too_large(stream, size, limit=target.settings.max_bytes)
         accepted = self._submit(self._accept, target, payloads, size)
         return accepted if accepted is not None else self._append_when_free(target, payloads, size)
 
@@ -159,9 +153,10 @@ class SqliteJournal:
             try:
                 return self._reader.read(stream, after=after, before=before, limit=limit, newest_first=newest_first)
             except CorruptError as error:
-                if "position" not in error.facts:
+                position = error.facts.get("position")
+                if not isinstance(position, int):
                     raise
-                self._submit(self._strike_out, error.facts["position"])
+                self._submit(self._strike_out, position)
 
     def wait(self, stream: str, *, after: int, timeout_s: float) -> int:
         """See ``base.Followable``."""
@@ -175,8 +170,7 @@ class SqliteJournal:
 
     def claim(self, stream: str, consumer: str, *, limit: int = 100) -> Claim | None:
         """See ``base.Journal``."""
-        if not consumer or limit < 1:
-            raise InputError("A claim needs a consumer's name and a limit of at least 1.")
+        check_claim(consumer, limit)
         target = self._known(stream)
         while True:
             cursor = target.consumers.get(consumer)
@@ -277,7 +271,7 @@ class SqliteJournal:
         consumers = {}
         for name, *fields, until_ns in self._connection.execute(SQL["select_consumers"], (stream.id,)):
             left = min(max(0.0, (until_ns - wall) / 1e9), stream.settings.lease_s)  # the wall clock may have jumped
-            consumers[name] = Cursor(*fields, now + left)
+            consumers[name] = structs.replace(Cursor(*fields), lease_until=now + left)
         return consumers
 
     # Actions: run by the leading thread inside its transaction. They refuse before they change anything.
@@ -299,9 +293,7 @@ class SqliteJournal:
     def _insert(self, stream: _Stream, payload: blocks.Payload) -> None:
         key, last = blocks.position(stream.id, stream.last + 1), stream.last + payload.records
         time_ns, aged_ns = self._clock.time_ns(), self._age.now_ns()
-        head = (key, last, time_ns, aged_ns, len(payload.digests), blocks.MSGPACK)
-        check = blocks.checksum(payload.checksum, *head)
-        self._connection.execute(SQL["insert_block"], (*head, check, payload.content))
+        self._connection.execute(SQL["insert_block"], payload.block(key, last, time_ns, aged_ns))
         if payload.digests:
             self._connection.executemany(SQL["insert_blob_ref"], [(key, digest) for digest in payload.digests])
             self._blob_changes[0].update(payload.digests)
@@ -351,7 +343,7 @@ class SqliteJournal:
         last = block.last if block.first <= block.last <= end else end  # its own head may be what is damaged
         self._delete(stream, block.first, block.first)
         self._account(stream, retention.Run(block.first, last, Reason.CORRUPT))
-        stream.bytes -= len(block.payload) + blocks.OVERHEAD_BYTES
+        stream.bytes -= block.size
         self._find_oldest(stream)
         self._save(stream)
         return True
@@ -401,7 +393,7 @@ class SqliteJournal:
     def _acknowledge(self, stream: _Stream, consumer: str, through: int) -> None:
         cursor = stream.consumers.get(consumer)
         if not cursor:
-            raise ConflictError(f"Consumer {consumer!r} never claimed from stream {stream.name!r}.")
+            raise never_claimed(stream.name, consumer)
         cursor.check_lent(through)
         if through <= cursor.acked:
             return
@@ -483,7 +475,7 @@ class SqliteJournal:
     def _run(self, group: Sequence[Work[object]]) -> None:
         """Carries out a group in one transaction; afterwards memory and disk agree, whatever happened."""
         if self._closed:
-            raise ClosedError("The journal is closed.")
+            raise closed()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for work in group:
@@ -497,7 +489,7 @@ class SqliteJournal:
     def _attempt(self, work: Work[object]) -> None:
         try:
             if self._closed:
-                raise ClosedError("The journal is closed.")
+                raise closed()
             work.result = work.action()
         except EdgewiseError as error:
             work.error = error
@@ -548,12 +540,7 @@ class SqliteJournal:
                 return accepted
             left = deadline - time.monotonic()
             if left <= 0:
-                raise StorageFullError(
-                    f"Stream {stream.name!r} is full and nothing in it is acknowledged by all consumers.",
-                    hint="Acknowledge records, forget consumers that are gone, or raise the stream's max_bytes.",
-                    stream=stream.name,
-                    limit=stream.settings.max_bytes,
-                )
+                raise stream_full(stream.name, limit=stream.settings.max_bytes)
             self._await_release(seen, left)
 
     def _await_release(self, seen: int, timeout_s: float) -> None:
@@ -565,13 +552,7 @@ class SqliteJournal:
     def _known(self, stream: str) -> _Stream:
         if found := self._streams.get(stream):
             return found
-        nearest = difflib.get_close_matches(stream, self._streams, 1)
-        raise NotFoundError(
-            f"The journal has no stream {stream!r}.",
-            hint=f"Did you mean {nearest[0]!r}?" if nearest else f"It has {', '.join(sorted(self._streams))}.",
-            kind="stream",
-            name=stream,
-        )
+        raise unknown_stream(stream, self._streams)
 
     def _target(self, stream: str) -> _Stream:
         found = self._known(stream)
@@ -586,7 +567,7 @@ class SqliteJournal:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError("The journal is closed.")
+            raise closed()
 
 
 def _lock(folder: Path) -> int:
