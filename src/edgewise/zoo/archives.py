@@ -68,17 +68,17 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
             with zipped.open(info) as source:
                 yield source, info.file_size
     elif magic.startswith(b"\x1f\x8b"):
-        with gzip.open(archive) as stream, _tar_member(stream, archive, member) as found:
+        with gzip.open(archive) as unzipped, _tar_member(unzipped, archive, member) as found:
             yield found
     elif magic.startswith(b"!<arch>\n"):
-        with _debian_data(archive) as stream, _tar_member(stream, archive, member) as found:
+        with _debian_data(archive) as data, _tar_member(data, archive, member) as found:
             yield found
     else:
         raise CorruptError(f"{archive.name} is no archive of a known kind", hint="Fetch it again.")
 
 
 @contextlib.contextmanager
-def _tar_member(stream: IO[bytes], archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
+def _tar_member(stream: IO[bytes] | gzip.GzipFile, archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
     """Reads a tar from front to back; members are compared without a leading ``./``."""
     with tarfile.open(fileobj=_Bounded(stream, MAX_UNPACKED_BYTES), mode="r|") as tar:
         for info in tar:
@@ -108,7 +108,7 @@ def _debian_data(archive: Path) -> Iterator[IO[bytes]]:
 class _Bounded(io.RawIOBase):
     """A stream that ends in an error past ``max_bytes``, for a compressed one of unknown size."""
 
-    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, max_bytes: int) -> None:
         self._stream = stream
         self._left = max_bytes
 

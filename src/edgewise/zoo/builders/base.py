@@ -9,11 +9,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgewise.models.manifest import Lineage, Manifest, Origin
+from edgewise.convert.check import Artifact, Difference, compare
+from edgewise.media import images
+from edgewise.models.arrays import read_npz
+from edgewise.models.manifest import Lineage, Origin
 from edgewise.zoo.catalog import Recipe
+
+if TYPE_CHECKING:
+    from edgewise.types import Array, Image
 
 _DATA = Path(__file__).parent.parent
 PICTURES = _DATA / "pictures"
@@ -44,18 +51,48 @@ class Workshop(msgspec.Struct, frozen=True):
         shutil.copyfile(_DATA / "labels" / f"{labels}.txt", self.folder / "labels.txt")
         return "labels.txt"
 
-    def origin(self) -> Origin:
-        """Where the model comes from, for the manifest."""
-        model = self.recipe.files[0]
-        first = model.origins[0]
-        return Origin(first.source, first.member, model.sha256, self.recipe.note)
+    def known(self) -> dict[str, Any]:
+        """Fields of the manifest that the recipe knows."""
+        recipe, model = self.recipe, self.recipe.files[0]
+        origin = Origin(model.origins[0].source, model.origins[0].member, model.sha256, recipe.note)
+        return {
+            "name": recipe.name,
+            "version": recipe.version,
+            "licence": recipe.licence,
+            "summary": recipe.summary,
+            "origin": origin,
+        }
 
-    def manifest(self, **fields: object) -> Manifest:
-        """The manifest with what the recipe knows already."""
-        recipe = self.recipe
-        known = {"name": recipe.name, "version": recipe.version, "licence": recipe.licence, "summary": recipe.summary}
-        return Manifest(**known, origin=self.origin(), **fields)  # type: ignore[arg-type]  struct checked by the seal
+    def converted(self, tool: str, *, differences: tuple[Difference, ...], against: str) -> Lineage:
+        """The step of the lineage that a conversion is, with how far it is from the original."""
+        settings = {
+            "compared_with": against,
+            "largest_relative_difference": float(f"{max(each.relative for each in differences):.2g}"),
+        }
+        return Lineage("convert", tool, settings, (self.recipe.files[0].sha256,))
 
-    def converted(self, tool: str, **settings: object) -> Lineage:
-        """A step of the lineage: conversion from the recipe's files."""
-        return Lineage("convert", tool, dict(settings), tuple(file.sha256 for file in self.recipe.files[:1]))
+
+def check_reference(
+    name: str, converted: Artifact, inputs: Mapping[str, Array], *, tolerance: float
+) -> tuple[Difference, ...]:
+    """Compares a converted model with what its original gave for the same input when this file was written.
+
+    Args:
+        name: Of the recorded outputs; only every so many rows (``step``) of an output may be recorded.
+        converted: The converted model.
+        inputs: Made from the pictures here by whole-number steps, so they are the same on every machine.
+        tolerance: As for ``compare``.
+
+    Raises:
+        PackageError: It differs by more.
+    """
+    recorded = read_npz(_DATA / "references" / f"{name}.npz")
+    step = int(recorded.pop("step"))
+    expected = {key.removeprefix("output."): array for key, array in recorded.items()}
+    actual = {key: array[:, ::step] if array.ndim > 2 else array for key, array in converted.run(inputs).items()}
+    return compare(expected, actual, tolerance=tolerance)
+
+
+def picture(name: str) -> Image:
+    """One of the real pictures that come with Edgewise."""
+    return images.read(PICTURES / f"{name}.png")
