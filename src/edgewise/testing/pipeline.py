@@ -1,0 +1,173 @@
+"""The contract suite of the ``Source`` seam, and simulators for pipelines.
+
+A new source is tested by a subclass::
+
+    class TestMySource(SourceContract):
+        def make(self, tmp_path, clock):        # a source that gives at least three frames
+            return MySource("porch", MySettings(...), clock=clock)
+
+        def make_broken(self, tmp_path, clock):  # one whose origin is not there
+            return MySource("porch", MySettings(path="/none"), clock=clock)
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise.errors import DecodeError, NotFoundError, UnavailableError
+from edgewise.pipeline.base import Frame, Observation, Source
+
+if TYPE_CHECKING:
+    from edgewise.types import Image
+
+# Far above what anything here takes, far below what a person would wait for.
+PATIENCE_S = 10.0
+NAME = "porch"
+
+
+class SourceContract:
+    """What every source promises."""
+
+    frames_wanted = 3
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        """A source named ``porch`` that gives at least ``frames_wanted`` frames without being asked."""
+        raise NotImplementedError
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
+        """One whose origin is not there; None for a source that has no origin."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Iterator[Source]:
+        """The source under test, closed afterwards."""
+        source = self.make(tmp_path, SystemClock())
+        yield source
+        source.close()
+
+    def test_frames_are_numbered_rgb_pictures_of_the_source(self, source: Source) -> None:
+        """Numbers count from 1, times do not go back, pictures are uint8 RGB."""
+        frames = list(itertools.islice(source.frames(), self.frames_wanted))
+        assert [frame.number for frame in frames] == list(range(1, self.frames_wanted + 1))
+        assert {frame.source for frame in frames} == {NAME}
+        assert [frame.time_ns for frame in frames] == sorted(frame.time_ns for frame in frames)
+        for frame in frames:
+            assert frame.image.dtype == np.uint8
+            assert frame.image.ndim == 3
+            assert frame.image.shape[2] == 3
+
+    def test_closing_from_another_thread_ends_it_soon(self, source: Source) -> None:
+        """A reader that waits for the next frame is let go."""
+        ended = threading.Event()
+        started = threading.Event()
+
+        def read() -> None:
+            for _ in source.frames():
+                started.set()
+            ended.set()
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        assert started.wait(PATIENCE_S)
+        source.close()
+        assert ended.wait(0.5)
+        thread.join()
+
+    def test_closing_twice_is_fine_and_it_stays_closed(self, source: Source) -> None:
+        """A closed source gives nothing more."""
+        source.close()
+        source.close()
+        assert list(source.frames()) == []
+
+    def test_making_it_opens_nothing_and_a_missing_origin_is_told_with_a_hint(self, tmp_path: Path) -> None:
+        """Errors come from ``frames``, as one of the seam's, and say what to do."""
+        source = self.make_broken(tmp_path, SystemClock())
+        if source is None:
+            pytest.skip("it has no origin that could be missing")
+        with pytest.raises((UnavailableError, NotFoundError, DecodeError)) as caught:
+            next(iter(source.frames()))
+        assert caught.value.hint
+
+
+class ScriptedSource:
+    """A source for tests of what stands behind it: gives the pictures and raises the errors of a script, in order.
+
+    Args:
+        script: Pictures; an exception is raised instead (a later ``frames`` goes on behind it); a callable is called.
+        live: See ``Source``.
+        hold: Keeps ``frames`` open after the script until it is closed, as a camera would.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[Image | Exception | Callable[[], object]],
+        *,
+        clock: Clock,
+        live: bool = False,
+        hold: bool = False,
+    ) -> None:
+        self.name = NAME
+        self.live = live
+        self.dropped = 0
+        self.unreadable = 0
+        self.opened = 0
+        self._script = iter(script)
+        self._clock = clock
+        self._number = 0
+        self._hold = hold
+        self._closed = threading.Event()
+
+    def frames(self) -> Iterator[Frame]:
+        """Plays the script."""
+        self.opened += 1
+        for item in self._script:
+            if self._closed.is_set():
+                return
+            if isinstance(item, Exception):
+                raise item
+            if callable(item):
+                item()
+                continue
+            self._number += 1
+            yield Frame(self.name, self._number, self._clock.time_ns(), item)
+        if self._hold:
+            self._closed.wait()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._closed.set()
+
+
+class FunctionTransform:
+    """A transform made of a function."""
+
+    def __init__(self, function: Callable[[Observation], Observation], name: str = "function") -> None:
+        self.name = name
+        self._function = function
+
+    def apply(self, observation: Observation) -> Observation:
+        """Calls the function."""
+        return self._function(observation)
+
+
+def picture(value: int = 0, *, width: int = 64, height: int = 48) -> Image:
+    """A picture of one grey."""
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def without_picture(observation: Observation) -> dict[str, object]:
+    """An observation as plain values, for comparison."""
+    return {
+        "number": observation.frame.number,
+        "objects": msgspec.to_builtins(observation.objects),
+        "facts": dict(observation.facts),
+    }

@@ -1,0 +1,203 @@
+"""Every source keeps the contract of the seam."""
+
+from __future__ import annotations
+
+import threading
+import time
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise.errors import ClosedError, DecodeError, NotFoundError, SettingsError, UnavailableError
+from edgewise.media import images
+from edgewise.media.film import write_video
+from edgewise.pipeline import catalog
+from edgewise.pipeline.base import Pushable, Source
+from edgewise.pipeline.external import ExternalSettings
+from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
+from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
+from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
+from edgewise.pipeline.sources.video import VideoSettings, VideoSource
+from edgewise.testing.pipeline import NAME, PATIENCE_S, ScriptedSource, SourceContract, picture
+
+CLOCK = SystemClock()
+GREYS = (0, 60, 120, 180, 240)
+
+
+def film(folder: Path, *, fps: int = 10) -> str:
+    path = folder / "film.mp4"
+    write_video(path, (picture(grey) for grey in GREYS), fps=fps)
+    return str(path)
+
+
+def album(folder: Path, greys: tuple[int, ...] = GREYS) -> str:
+    for index, grey in enumerate(greys):
+        (folder / f"{index:02}.png").write_bytes(images.encode_png(picture(grey)))
+    return str(folder)
+
+
+def greys_of(source: Source) -> list[int]:
+    return [round(float(frame.image.mean()) / 60) * 60 for frame in source.frames()]
+
+
+class TestVideoAtItsOwnPace(SourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return VideoSource(NAME, VideoSettings(film(tmp_path), loop=True), clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return VideoSource(NAME, VideoSettings("/none/film.mp4"), clock=clock)
+
+
+class TestVideoAsFastAsItIsTaken(TestVideoAtItsOwnPace):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return VideoSource(NAME, VideoSettings(film(tmp_path), loop=True, realtime=False), clock=clock)
+
+
+class TestFolder(SourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return FolderSource(NAME, FolderSettings(album(tmp_path), loop=True, interval_s=0.01), clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return FolderSource(NAME, FolderSettings("/none"), clock=clock)
+
+
+class TestWatchedFolder(TestFolder):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return FolderSource(NAME, FolderSettings(album(tmp_path), watch=True), clock=clock)
+
+
+class TestUpload(SourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        source = UploadSource(NAME, UploadSettings(), clock=clock)
+        for grey in GREYS[:3]:
+            source.push(picture(grey))
+        return source
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
+        return None
+
+
+class TestScripted(SourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return ScriptedSource([picture(grey) for grey in GREYS], clock=clock, hold=True)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return ScriptedSource([UnavailableError("not there", hint="plug it in")], clock=clock)
+
+
+def test_a_video_gives_every_frame_once_and_ends(tmp_path: Path) -> None:
+    source = VideoSource(NAME, VideoSettings(film(tmp_path), realtime=False), clock=CLOCK)
+    assert greys_of(source) == list(GREYS)
+
+
+def test_a_video_at_its_own_pace_takes_its_time(tmp_path: Path) -> None:
+    source = VideoSource(NAME, VideoSettings(film(tmp_path, fps=20)), clock=CLOCK)
+    started = time.monotonic()
+    assert len(list(source.frames())) == len(GREYS)
+    assert time.monotonic() - started >= 0.19
+
+
+def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"this is no video" * 100)
+    with pytest.raises(DecodeError):
+        list(VideoSource(NAME, VideoSettings(str(path)), clock=CLOCK).frames())
+
+
+def test_a_folder_gives_its_pictures_in_the_order_of_their_names_and_counts_what_is_none(tmp_path: Path) -> None:
+    album(tmp_path)
+    (tmp_path / "02.png").write_bytes(b"broken")
+    (tmp_path / "notes.txt").write_text("no picture")
+    source = FolderSource(NAME, FolderSettings(str(tmp_path)), clock=CLOCK)
+    assert greys_of(source) == [0, 60, 180, 240]
+    assert source.unreadable == 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_folder_without_pictures_is_told_instead_of_turning_for_ever(tmp_path: Path, loop: bool) -> None:
+    with pytest.raises(NotFoundError, match="No picture in"):
+        list(FolderSource(NAME, FolderSettings(str(tmp_path), loop=loop), clock=CLOCK).frames())
+
+
+def test_a_watched_folder_gives_what_appears_later(tmp_path: Path) -> None:
+    album(tmp_path, GREYS[:1])
+    source = FolderSource(NAME, FolderSettings(str(tmp_path), watch=True), clock=CLOCK)
+    frames = source.frames()
+    next(frames)
+    (tmp_path / "late.png").write_bytes(images.encode_png(picture(240)))
+    assert next(frames).image.mean() == 240
+    source.close()
+    assert list(frames) == []
+
+
+def test_watching_and_looping_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="exclude each other"):
+        FolderSettings("/tmp", watch=True, loop=True)
+
+
+def test_of_pushed_pictures_the_newest_win() -> None:
+    source = UploadSource(NAME, UploadSettings(queue=2), clock=CLOCK)
+    assert isinstance(source, Pushable)
+    assert [source.push(picture(grey)) for grey in GREYS] == [1, 2, 3, 4, 5]
+    frames = source.frames()
+    assert [next(frames).number, next(frames).number] == [4, 5]
+    assert source.dropped == 3
+
+
+def test_pushing_to_a_closed_source_is_told() -> None:
+    source = UploadSource(NAME, UploadSettings(), clock=CLOCK)
+    source.close()
+    with pytest.raises(ClosedError):
+        source.push(picture())
+
+
+def test_a_reader_waits_for_the_first_pushed_picture() -> None:
+    source = UploadSource(NAME, UploadSettings(), clock=CLOCK)
+    got: list[int] = []
+    thread = threading.Thread(target=lambda: got.append(next(source.frames()).number))
+    thread.start()
+    source.push(picture())
+    thread.join(PATIENCE_S)
+    assert got == [1]
+
+
+@pytest.mark.parametrize(
+    ("device", "says"), [("/dev/video97", "There is no camera"), ("/dev/null", "cannot be opened")]
+)
+def test_a_camera_that_is_not_there_or_is_none_is_unavailable_with_a_hint(device: str, says: str) -> None:
+    source = CameraSource(NAME, CameraSettings(device), clock=CLOCK)
+    with pytest.raises(UnavailableError, match=says) as caught:
+        next(source.frames())
+    assert caught.value.hint
+    assert caught.value.facts == {"device": device}
+
+
+def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
+    for settings in (VideoSettings("x"), FolderSettings("x"), CameraSettings(), UploadSettings()):
+        source = catalog.make_source(NAME, settings, clock=CLOCK)
+        assert source.name == NAME
+        source.close()
+    assert set(catalog.SOURCES) == {"video", "folder", "camera", "upload"}
+
+
+def test_a_source_from_outside_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("grey", "edgewise.pipeline.sources.upload:UploadSource", "edgewise.sources")
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [point] if group == "edgewise.sources" else [])
+    source = catalog.make_source(NAME, ExternalSettings("grey", {"queue": 7}), clock=CLOCK)
+    assert isinstance(source, UploadSource)
+    with pytest.raises(SettingsError, match="Options of 'grey'"):
+        catalog.make_source(NAME, ExternalSettings("grey", {"queue": 0}), clock=CLOCK)
+    with pytest.raises(NotFoundError) as caught:
+        catalog.make_source(NAME, ExternalSettings("gray"), clock=CLOCK)
+    assert caught.value.hint == "Did you mean 'grey'?"
+
+
+def test_pictures_of_a_source_are_rgb(tmp_path: Path) -> None:
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[..., 0] = 255
+    (tmp_path / "red.png").write_bytes(images.encode_png(red))
+    (frame,) = FolderSource(NAME, FolderSettings(str(tmp_path)), clock=CLOCK).frames()
+    assert frame.image[0, 0].tolist() == [255, 0, 0]
