@@ -52,7 +52,7 @@ def ship(
         metrics = measure(model)
     save(folder, msgspec.structs.replace(manifest, golden=(case,), metrics=metrics))
     report = check(folder)
-    if not report.ok:
+    if not report.passed:
         raise SystemExit("\n".join(problem.message for problem in report.problems))
     for metric in metrics:
         print(f"{manifest.name}: {metric.name} {metric.value} on {metric.dataset}, {metric.split}")

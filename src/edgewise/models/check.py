@@ -38,6 +38,22 @@ class Finding(msgspec.Struct, frozen=True):
     field: str = ""
     variant: str = ""
 
+    @property
+    def about(self) -> str:
+        """The variant, file or field, whichever says most."""
+        return self.variant or self.file or self.field or "package"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of a report: the verdict on one thing, and what there is to say."""
+
+    verdict: Literal["passed", "failed", "skipped"]
+    what: str
+    detail: str
+
+
+_VERDICTS: dict[str, Literal["failed", "skipped"]] = {"problem": "failed", "note": "skipped"}
+
 
 class Report(msgspec.Struct, frozen=True):
     """Everything found in a package.
@@ -55,9 +71,23 @@ class Report(msgspec.Struct, frozen=True):
     verdicts: dict[str, gate.Verdict] = {}
 
     @property
-    def ok(self) -> bool:
+    def passed(self) -> bool:
         """Whether there is no problem."""
         return not self.problems
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The report as a list for a person: what passed first, then what failed, then what was not looked at."""
+        passed = [Line("passed", "manifest", f"{self.name} {self.version}")] if self.name else []
+        passed += [
+            Line("passed", name, f"golden data, off by {verdict.worst:.2g} at most")
+            for name, verdict in self.verdicts.items()
+            if verdict.passed
+        ]
+        rest = [
+            Line(_VERDICTS[each.severity], each.about, f"{each.message} {each.hint}".strip()) for each in self.findings
+        ]
+        return (*passed, *sorted(rest, key=lambda line: line.verdict))
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -115,7 +145,7 @@ def _file_findings(folder: Path, manifest: Manifest) -> Iterator[Finding]:
         yield _problem(error)
         return
     for name in sorted(present - manifest.files.keys()):
-        yield Finding("problem", f"{name} has no sha256 in the manifest", "edgewise model check --seal", file=name)
+        yield Finding("problem", f"{name} has no sha256 in the manifest", "edgewise model pack seals it.", file=name)
     for field, path in packages.paths(manifest):
         if path not in present:
             yield Finding("problem", f"{path} is missing", nearest(path, sorted(present)), file=path, field=field)

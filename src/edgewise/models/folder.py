@@ -161,7 +161,7 @@ def verify(folder: Path, manifest: Manifest, paths: Iterable[str] | None = None)
         if expected and (actual := file_sha256(place)) != expected:
             raise CorruptError(
                 f"{path}: sha256 is {actual}, the manifest says {expected}",
-                hint="Fetch or build the package again; after a change on purpose: edgewise model check --seal.",
+                hint="Fetch or build the package again; after a change on purpose: edgewise model pack.",
                 file=path,
                 expected=expected,
                 actual=actual,
@@ -220,7 +220,7 @@ def _manifest_text(folder: Path) -> str:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
             f"{folder} is no model package: it has no {MANIFEST}",
-            hint="Make one: edgewise model new FOLDER --artifact FILE",
+            hint="Make one: edgewise model new FOLDER ARTIFACT",
             kind="model",
             name=str(folder),
         ) from error

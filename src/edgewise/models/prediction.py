@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgewise.errors import InputError
 from edgewise.types import Classification, Detection, Detections, Embedding, Regression
 
 if TYPE_CHECKING:
-    from edgewise.types import Image, Result
+    from edgewise.errors import InputError
+from edgewise.types import Image, Result
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -48,7 +50,18 @@ class Prediction:
 
     def __repr__(self) -> str:
         head = f"{self.model} {self.version} ({self.variant}, {self.timing.total_ms:.1f} ms)"
-        return "\n".join((head, *(f"  {line}" for line in summary(self.result))))
+        return "\n".join((head, *(f"  {line}" for line in self.lines())))
+
+    def lines(self, *, top: int = 20) -> list[str]:
+        """The result in lines for a person, ``top`` of them and a last one that counts the rest."""
+        lines = _lines(self.result)
+        more = len(lines) - top
+        return lines if more <= 0 else [*lines[:top], f"and {more} more"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the picture, JSON-compatible."""
+        fields = ("model", "version", "variant", "result", "timing")
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in fields}
 
     def drawn(self) -> Image | None:
         """The picture with the result drawn on it; None for what is no picture or cannot be drawn."""
@@ -61,6 +74,17 @@ class Prediction:
         if isinstance(self.result, Classification):
             return draw.draw_labels(self.image, self.result.labels)
         return None
+
+    def draw_png(self) -> bytes:
+        """The picture with the result drawn on it, as PNG.
+
+        Raises:
+            InputError: There is no picture, or the result is nothing that can be drawn.
+        """
+        png = self._repr_png_()
+        if png is None:
+            raise InputError(f"What {self.model} gives cannot be drawn", hint="Ask for JSON instead.")
+        return png
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows; None makes it show the text."""
@@ -102,20 +126,17 @@ class Benchmark(msgspec.Struct, frozen=True):
         )
 
 
-def summary(result: Result, *, limit: int = 20) -> list[str]:
-    """A result in lines for a person, ``limit`` at most."""
+def _lines(result: Result) -> list[str]:
     match result:
         case Classification(labels):
-            lines = [f"{label.score:6.1%}  {label.name}" for label in labels]
+            return [f"{label.score:6.1%}  {label.name}" for label in labels]
         case Detections(objects):
-            lines = [_object_line(thing) for thing in objects] or ["nothing found"]
+            return [_object_line(thing) for thing in objects] or ["nothing found"]
         case Embedding(vector):
             head = ", ".join(f"{value:+.3f}" for value in vector[:4])
-            lines = [f"vector of {len(vector)}: [{head}{', ...' if len(vector) > 4 else ''}]"]
+            return [f"vector of {len(vector)}: [{head}{', ...' if len(vector) > 4 else ''}]"]
         case Regression(values, units):
-            lines = [f"{name}: {value:.6g} {units.get(name, '')}".rstrip() for name, value in values.items()]
-    more = len(lines) - limit
-    return lines if more <= 0 else [*lines[:limit], f"and {more} more"]
+            return [f"{name}: {value:.6g} {units.get(name, '')}".rstrip() for name, value in values.items()]
 
 
 def _object_line(thing: Detection) -> str:

@@ -1,8 +1,8 @@
 """YOLO-style heads: one output with a row of box, objectness (older ones) and class scores per candidate.
 
 ``v5``-style rows are ``x y w h objectness scores...``, ``v8``-style rows lack the objectness and usually come as
-columns. Heads that leave the grid to the caller (YOLOX, Ge et al. 2021, arXiv:2107.08430) are decoded when ``strides`` are
-given: centre = (cell + xy) * stride, size = exp(wh) * stride.
+columns. Heads that leave the grid to the caller (YOLOX, Ge et al. 2021, arXiv:2107.08430) are decoded when ``strides``
+are given: centre = (cell + xy) * stride, size = exp(wh) * stride.
 """
 
 from __future__ import annotations

@@ -1,0 +1,93 @@
+"""Video files: frames with their time, by PyAV (FFmpeg), which the extra ``video`` installs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgewise.errors import DecodeError, MissingExtraError, NotFoundError, TooLargeError
+from edgewise.media.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from edgewise.types import Image
+
+MAX_BAD_PACKETS = 100
+"""Damaged packets in a row that are skipped; recordings that were cut off have a few."""
+
+_PROTOCOLS = "file"
+
+
+def frames(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[float, Image]]:
+    """The frames of a video file in order, upright, as RGB.
+
+    A few damaged packets are skipped, as players do. FFmpeg may open nothing but local files, whatever a playlist
+    inside the file says.
+
+    Args:
+        path: The file.
+        max_pixels: Largest width times height that is accepted.
+
+    Yields:
+        Seconds from the first frame, and the picture.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        NotFoundError: There is no such file.
+        DecodeError: No video that can be decoded.
+        TooLargeError: Frames have more than ``max_pixels``.
+    """
+    av = _pyav()
+    if not Path(path).is_file():
+        raise NotFoundError(f"There is no video {path}", kind="file", name=str(path))
+    try:
+        with av.open(str(path), options={"protocol_whitelist": _PROTOCOLS}, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise DecodeError(f"{path} holds no video", file=str(path))
+            stream = container.streams.video[0]
+            _check_size(stream.width, stream.height, max_pixels)
+            yield from _upright(_decoded(container, stream, av), max_pixels)
+    except av.error.FFmpegError as error:
+        raise DecodeError(f"{path} is no video that can be decoded: {error.strerror}", file=str(path)) from error
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("Video files need PyAV", hint="pip install 'edgewise[video]'", extra="video") from error
+    return av
+
+
+def _decoded(container: Any, stream: Any, av: Any) -> Iterator[Any]:
+    bad = 0
+    for packet in container.demux(stream):
+        try:
+            decoded = packet.decode()
+        except av.error.InvalidDataError:
+            bad += 1
+            if bad > MAX_BAD_PACKETS:
+                raise
+            continue
+        bad = 0
+        yield from decoded
+
+
+def _upright(decoded: Iterator[Any], max_pixels: int) -> Iterator[tuple[float, Image]]:
+    import numpy as np
+
+    first: float | None = None
+    for frame in decoded:
+        _check_size(frame.width, frame.height, max_pixels)
+        at = float(frame.time) if frame.time is not None else 0.0
+        first = at if first is None else first
+        picture = frame.to_ndarray(format="rgb24")
+        turns = round(frame.rotation / 90) % 4
+        yield at - first, np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLargeError(
+            f"The video has {width} x {height} pixels, more than {max_pixels}", limit=max_pixels, actual=width * height
+        )
