@@ -158,17 +158,20 @@ class MemoryJournal:
     def audit(self) -> list[Balance]:
         """See ``base.Journal``."""
         with self._changed:
+            self._check_open()
             return [balance for stream in self._streams.values() for balance in self._balances(stream)]
 
     def losses(self, stream: str = "") -> list[Loss]:
         """See ``base.LossLedger``."""
         with self._changed:
+            self._check_open()
             lines = [loss for each in self._streams.values() for loss in each.losses if stream in {"", each.name}]
         return sorted(lines, key=lambda loss: loss.time_ns)
 
     def retain(self) -> None:
         """See ``base.Upkeep``."""
         with self._changed:
+            self._check_open()
             for stream in self._streams.values():
                 self._make_room(stream, 0)
 
@@ -182,9 +185,12 @@ class MemoryJournal:
             self._closed = True
             self._changed.notify_all()
 
-    def _stream(self, name: str) -> _Stream:
+    def _check_open(self) -> None:
         if self._closed:
             raise closed()
+
+    def _stream(self, name: str) -> _Stream:
+        self._check_open()
         if name not in self._streams:
             raise unknown_stream(name, self._streams)
         return self._streams[name]

@@ -1,0 +1,25 @@
+"""The journal in memory keeps the contract, but for durability."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+from edgewise.journal.memory import MemoryJournal
+from edgewise.testing.journal import JournalContract
+from edgewise.testing.journal_machine import journal_machine
+
+
+def open_journal(folder: Path, **settings: Any) -> MemoryJournal:
+    return MemoryJournal(node="here", **settings)
+
+
+class TestMemoryJournal(JournalContract):
+    open = open_journal
+    durable = False
+
+
+TestMemoryMachine = journal_machine(open_journal, durable=False)
+TestMemoryMachine.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
