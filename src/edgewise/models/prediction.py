@@ -11,8 +11,7 @@ from edgewise.errors import InputError
 from edgewise.types import Classification, Detection, Detections, Embedding, Regression
 
 if TYPE_CHECKING:
-    from edgewise.errors import InputError
-from edgewise.types import Image, Result
+    from edgewise.types import Image, Result
 
 
 class Timing(msgspec.Struct, frozen=True):
