@@ -1,0 +1,139 @@
+"""The node's ASGI application.
+
+A thin front checks who calls (``guard``) and hands the request on: the hot paths (``/v2``, ``/v1/models/…/predict``)
+to handlers on raw ASGI, all other ``/v1`` paths, ``/metrics`` and ``/schema`` to a Litestar application, anything else
+to the console's files. Litestar takes half a second to import, so it is loaded beside the first requests, not before
+them: a prediction never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, cast
+
+from edgewise.api.console import Console
+from edgewise.api.errors import body_of, headers_of, status_of, translate
+from edgewise.api.guard import Guard
+from edgewise.api.jobs import Jobs
+from edgewise.api.metrics import Metrics
+from edgewise.api.oip.infer import Inference
+from edgewise.api.oip.routes import OpenInference
+from edgewise.api.predict import Predict
+from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
+from edgewise.node.settings import read_secret
+
+if TYPE_CHECKING:
+    from edgewise.node.node import Node
+
+log = logging.getLogger(__name__)
+
+# Litestar is loaded this long after the start, when nobody asked for it sooner.
+WARM_UP_S = 2.0
+_REST = ("/v1/", "/metrics", "/schema")
+
+
+def create_app(node: Node) -> Application:
+    """The whole HTTP interface of a node.
+
+    Raises:
+        SettingsError: The token's file cannot be read.
+    """
+    http = node.settings.http
+    token = read_secret(http.token_file, what="http.token_file") if http.token_file else ""
+    hosts = (*http.allowed_hosts, f"[{http.host}]" if ":" in http.host else http.host)
+    return Front(node, guard=Guard(token=token, hosts=hosts))
+
+
+class Front:
+    """The ASGI callable; see the module's docstring.
+
+    Args:
+        node: The node to serve.
+        guard: Decides who may call.
+    """
+
+    def __init__(self, node: Node, *, guard: Guard) -> None:
+        http = node.settings.http
+        self._node = node
+        self._guard = guard
+        self._limits = Limits(max_body_bytes=http.max_body_bytes, body_timeout_s=http.body_timeout_s)
+        self._metrics = Metrics(node.clock)
+        self._jobs = Jobs(node.pool)
+        infer = Inference(
+            node.repository,
+            jobs=self._jobs,
+            metrics=self._metrics,
+            clock=node.clock,
+            max_body_bytes=http.max_body_bytes,
+        )
+        self._open_inference = OpenInference(node.repository, jobs=self._jobs, infer=infer, ready=lambda: True)
+        self._predict = Predict(node.repository, jobs=self._jobs, metrics=self._metrics, clock=node.clock)
+        self._console = Console()
+        self._rest: asyncio.Task[Application] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one connection event of the server."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send, limits=self._limits)
+        oip = request.path == "/v2" or request.path.startswith("/v2/")
+        try:
+            self._guard.check(request)
+            if oip:
+                await self._open_inference(request)
+            elif (name := Predict.model_of(request.path)) is not None:
+                await self._predict(request, name)
+            elif request.path.startswith(_REST):
+                await self._litestar(request)
+            else:
+                await self._console(request)
+        except PeerGoneError:
+            return
+        except Exception as exception:
+            if request.started:
+                raise
+            error = translate(exception)
+            if error is not exception:
+                log.exception("%s %s failed", request.method, request.path)
+            self._metrics.errors[error.code] += 1
+            await request.respond(body_of(error, oip=oip), status=status_of(error), headers=headers_of(error))
+        finally:
+            self._metrics.requests["v2" if oip else "v1", request.status] += 1
+
+    async def _litestar(self, request: Request) -> None:
+        application = await asyncio.shield(self._load_rest())
+        await application(request.scope, request.bounded(), request.send)
+
+    def _load_rest(self) -> asyncio.Task[Application]:
+        """The rest of the interface, being imported in a thread of its own from the first call on."""
+        if self._rest is None or (self._rest.done() and self._rest.exception()):
+            self._rest = asyncio.create_task(asyncio.to_thread(self._build_rest), name="load the REST application")
+        return self._rest
+
+    def _build_rest(self) -> Application:
+        from edgewise.api.rest.application import build
+
+        application = build(self._node, guard=self._guard, jobs=self._jobs, metrics=self._metrics)
+        return cast("Application", application)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message: Message = await receive()
+            if message["type"] == "lifespan.startup":
+                warming = asyncio.get_running_loop().call_later(WARM_UP_S, self._load_rest)
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                warming.cancel()
+                if self._rest is not None:
+                    with contextlib.suppress(Exception):
+                        await self._rest
+                await send({"type": "lifespan.shutdown.complete"})
+                return

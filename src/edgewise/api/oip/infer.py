@@ -1,0 +1,141 @@
+"""``POST /v2/models/{model}[/versions/{version}]/infer``: the hot path of the node."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgewise.api.errors import MediaTypeError
+from edgewise.api.jobs import Jobs
+from edgewise.api.metrics import Metrics
+from edgewise.api.oip import codec
+from edgewise.api.oip.compression import compress, expand
+from edgewise.api.wire import JSON, Request
+from edgewise.models.folder import head_of
+
+if TYPE_CHECKING:
+    from edgewise._lib.clock import Clock
+    from edgewise.models.model import Model
+    from edgewise.node.repository import LoadedModel, ModelRepository
+
+OCTETS = b"application/octet-stream"
+_JSON_LENGTH = b"inference-header-content-length"
+_MEDIA_TYPES = (b"application/json", OCTETS, b"application/vnd.sagemaker-triton.binary+json", b"text/plain")
+
+
+class Call(NamedTuple):
+    """What a request asks for, its tensors still as bytes."""
+
+    name: str
+    version: str
+    body: memoryview
+    json_length: int | None
+    queued_ns: int
+
+
+class Inference:
+    """Answers ``infer``: reads the body on the loop, then decodes, infers and encodes in one job.
+
+    Args:
+        repository: Where models are.
+        jobs: Where the job runs.
+        metrics: Gets one observation per request.
+        clock: For the time of a model's last inference.
+        max_body_bytes: Largest body, after expansion.
+    """
+
+    def __init__(
+        self, repository: ModelRepository, *, jobs: Jobs, metrics: Metrics, clock: Clock, max_body_bytes: int
+    ) -> None:
+        self._repository = repository
+        self._jobs = jobs
+        self._metrics = metrics
+        self._clock = clock
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, request: Request, name: str, version: str) -> None:
+        """Answers one request."""
+        start = time.perf_counter_ns()
+        _check_media_type(request)
+        json_length = codec.header_length(request.header(_JSON_LENGTH))
+        body = await request.body(align_at=json_length or 0)
+        if encoding := request.header(b"content-encoding"):
+            body = await self._jobs.run(_expanded, body, encoding, self._max_body_bytes)
+        call = Call(name, version, body, json_length, time.perf_counter_ns())
+        content, content_json_length = await self._jobs.run_quickest((name, version), len(body), self._answer, call)
+        self._metrics.inference.observe(name, time.perf_counter_ns() - start)
+        headers, media_type = [], JSON
+        if content_json_length is not None:
+            headers.append((_JSON_LENGTH, b"%d" % content_json_length))
+            media_type = OCTETS
+        if accepted := request.header(b"accept-encoding"):
+            content, encoding = await self._compressed(content, accepted)
+            if encoding:
+                headers.append((b"content-encoding", encoding))
+        await request.respond(content, media_type=media_type, headers=headers)
+
+    async def _compressed(self, content: bytes, accepted: bytes) -> tuple[bytes, bytes]:
+        if b"gzip" not in accepted and b"deflate" not in accepted:
+            return content, b""
+        return await self._jobs.run(compress, content, accepted)
+
+    def _answer(self, call: Call) -> tuple[bytes, int | None]:
+        """The job: bytes in, bytes out. Runs on a worker, or on the loop when the model is quick."""
+        started = time.perf_counter_ns()
+        loaded = self._repository.get(call.name, call.version)
+        try:
+            return self._timed(loaded, call, started)
+        except Exception:
+            loaded.statistics.failed(time.perf_counter_ns() - call.queued_ns)
+            raise
+
+    def _timed(self, loaded: LoadedModel, call: Call, started: int) -> tuple[bytes, int | None]:
+        model = loaded.model
+        manifest = model.manifest
+        if call.json_length == 0:
+            request, arrays = codec.decode_raw(call.body, manifest.inputs)
+        else:
+            request, arrays = codec.decode(call.body, call.json_length)
+        decoded = time.perf_counter_ns()
+        outputs = model.infer(arrays)
+        inferred = time.perf_counter_ns()
+        labels = _labels(model) if _wants_labels(request.outputs) else ()
+        answer = codec.encode(request, outputs, model=manifest.name, version=manifest.version, labels=labels)
+        loaded.statistics.succeeded(
+            now_ns=self._clock.time_ns(),
+            batch=_batch(manifest.inputs[0].shape, arrays[manifest.inputs[0].name].shape),
+            queue_ns=started - call.queued_ns,
+            input_ns=decoded - started,
+            infer_ns=inferred - decoded,
+            output_ns=time.perf_counter_ns() - inferred,
+        )
+        return answer
+
+
+def _check_media_type(request: Request) -> None:
+    media_type = request.header(b"content-type").partition(b";")[0].strip().lower()
+    if media_type and media_type not in _MEDIA_TYPES and media_type != b"application/x-www-form-urlencoded":
+        raise MediaTypeError(
+            f"infer takes no {media_type.decode('latin-1')}",
+            hint="Send application/json, or application/octet-stream with binary tensors.",
+            accepted=["application/json", "application/octet-stream"],
+        )
+
+
+def _expanded(body: memoryview, encoding: bytes, max_bytes: int) -> memoryview:
+    return expand(body, encoding, max_bytes=max_bytes)
+
+
+def _wants_labels(outputs: list[Any] | None) -> bool:
+    return any("classification" in output.parameters for output in outputs or ())
+
+
+def _labels(model: Model) -> tuple[str, ...]:
+    """The model's class names; empty when it has none."""
+    path = model.manifest.task.get("labels", "")
+    return head_of(model.manifest, model.folder).labels(path) if path else ()
+
+
+def _batch(spec: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Inferences in one request: the first dimension, where the model leaves it open."""
+    return shape[0] if spec and spec[0] == -1 else 1

@@ -1,0 +1,80 @@
+"""What route handlers get: the node and the API's own parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeAlias, TypeVar
+
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from edgewise.api.guard import Guard
+from edgewise.api.jobs import Jobs
+from edgewise.api.metrics import Metrics
+from edgewise.errors import BusyError
+from edgewise.node.node import Node
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Streams (live pictures, events) that may be open at once; each holds a thread that waits.
+MAX_STREAMS = 64
+
+
+class Streams:
+    """Threads for answers that never end: they wait for the next frame or record without costing processor time."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._executor = ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="stream")
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Holds one stream's place.
+
+        Raises:
+            BusyError: All places are taken.
+        """
+        self.check()
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    def check(self) -> None:
+        """Raises BusyError when all places are taken."""
+        if self._open >= MAX_STREAMS:
+            raise BusyError(f"{MAX_STREAMS} streams are open", hint="Close one first.", limit=MAX_STREAMS)
+
+    async def wait(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
+        """Runs a call that waits."""
+        call = partial(function, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The node and the API's own parts.
+
+    Attributes:
+        node: The node.
+        guard: Who may call.
+        jobs: Where computing runs.
+        metrics: What was counted.
+        streams: Where endless answers wait.
+    """
+
+    node: Node
+    guard: Guard
+    jobs: Jobs
+    metrics: Metrics
+    streams: Streams
+
+
+Injected: TypeAlias = NamedDependency[SkipValidation[Context]]

@@ -1,0 +1,169 @@
+"""The node's HTTP server: uvicorn, with the bounds it lacks.
+
+uvicorn bounds neither the size of headers nor the time a peer takes to send them; ``BoundedProtocol`` does both, and
+closes connections that never say anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edgewise.api.app import create_app
+from edgewise.api.guard import MAX_HEADER_BYTES
+from edgewise.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edgewise.node.node import Node
+
+HEADER_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 30
+MAX_CONNECTIONS = 512
+SHUTDOWN_S = 3
+# Headers past this end the connection before they are whole; ``guard`` refuses smaller ones past MAX_HEADER_BYTES with
+# a proper answer.
+_MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
+    b"connection: close\r\n\r\n"
+    + b'{"error":{"code":"headers_too_large","message":"The headers are too large","hint":"","facts":{}}}'.ljust(100)
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole."""
+
+    _header_bytes = 0
+    _in_headers = True
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A peer has connected; it has ``HEADER_TIMEOUT_S`` for its first headers."""
+        super().connection_made(transport)
+        self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer is gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        super().data_received(data)
+        if not self._in_headers or self.transport.is_closing():
+            return
+        self._header_bytes += len(data)
+        if self._header_bytes > _MAX_UNPARSED_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._abort)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Its headers are whole."""
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _abort(self) -> None:
+        self._header_timer = None
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[str], None] | None = None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts listening."""
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._on_ready(address_of(host, port))
+
+
+def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serves a node until it is interrupted.
+
+    Args:
+        node: A started node.
+        on_ready: Called with the address once requests are answered.
+
+    Raises:
+        SettingsError: The address cannot be listened on, or the token's file cannot be read.
+    """
+    http = node.settings.http
+    listening = listen(http.host, http.port)
+    with listening:
+        Server(configure(create_app(node)), on_ready=on_ready).run(sockets=[listening])
+
+
+def configure(application: Any) -> uvicorn.Config:
+    """Uvicorn's settings for a node."""
+    return uvicorn.Config(
+        application,
+        http=BoundedProtocol,
+        loop="auto",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        SettingsError: The address is in use or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Cannot listen on {host} port {port}: {error.strerror}",
+            hint="Another program may use it: choose another with --port, or 0 for a free one.",
+            host=host,
+            port=port,
+        ) from error
+    return listening
+
+
+def address_of(host: str, port: int) -> str:
+    """Where a person on this machine finds the node."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        return f"http://127.0.0.1:{port}"
+    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"

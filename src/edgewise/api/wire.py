@@ -1,0 +1,202 @@
+"""Raw ASGI, as the hot paths need it: one request with its bounds, one answer in one write.
+
+Everything read from a peer has a bound: the body's size and its pace here, the headers in ``server`` and ``guard``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from edgewise.api.errors import SlowError
+from edgewise.errors import InputError, TooLargeError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+_MAX_QUERY_FIELDS = 32
+_ALIGNMENT = 16
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of one request body."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    body_timeout_s: float = 30.0
+
+
+_DEFAULT_LIMITS = Limits()
+
+
+class PeerGoneError(Exception):
+    """The peer hung up before its request was complete; there is nobody to answer."""
+
+
+class Request:
+    """One HTTP request.
+
+    Args:
+        limits: Bounds of its body.
+    """
+
+    __slots__ = ("_headers", "_receive", "_send", "limits", "method", "path", "scope", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.limits = limits
+        self.status = 0
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+        self._send = send
+
+    def header(self, name: bytes) -> bytes:
+        """A header by its lower-case name; empty when it is absent."""
+        return self._headers.get(name, b"")
+
+    def query(self) -> dict[str, str]:
+        """The query's fields.
+
+        Raises:
+            InputError: There are too many, or they are no UTF-8.
+        """
+        raw: bytes = self.scope.get("query_string", b"")
+        if not raw:
+            return {}
+        try:
+            pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict")
+        except ValueError as error:
+            raise InputError(f"The query cannot be read: {error}") from error
+        return dict(pairs)
+
+    async def body(self, *, align_at: int = 0, max_bytes: int | None = None) -> memoryview:
+        """The whole body, in writable memory.
+
+        Args:
+            align_at: Offset that falls on an address fit for any datatype, so that tensors behind it need no copy.
+            max_bytes: A bound smaller than the node's.
+
+        Raises:
+            TooLargeError: It is larger than its bound.
+            SlowError: It took longer than ``body_timeout_s``.
+            PeerGoneError: The peer hung up.
+        """
+        limit = self.limits.max_body_bytes if max_bytes is None else min(max_bytes, self.limits.max_body_bytes)
+        declared = self.header(b"content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
+        padding = -align_at % _ALIGNMENT
+        chunks = [bytes(padding)]
+        message = await self._receive()
+        if message.get("more_body", False):
+            await self._collect(message, chunks, limit=limit)
+        else:
+            _take(message, chunks)
+        buffer = bytearray().join(chunks)
+        if len(buffer) - padding > limit:
+            raise too_large(limit)
+        return memoryview(buffer)[padding:]
+
+    async def _collect(self, message: Message, chunks: list[bytes], *, limit: int) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_timeout_s):
+                while _take(message, chunks):
+                    size += len(chunks[-1])
+                    if size > limit:
+                        raise too_large(limit)
+                    message = await self._receive()
+        except TimeoutError as error:
+            raise self._too_slow() from error
+
+    @property
+    def started(self) -> bool:
+        """Whether an answer has begun."""
+        return self.status != 0
+
+    async def send(self, message: Message) -> None:
+        """The server's ``send``, noting the status that goes out."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+    def bounded(self) -> Receive:
+        """The server's ``receive`` for an application that reads the body itself, with the bounds of ``body``."""
+        declared = self.header(b"content-length")
+        limit = self.limits.max_body_bytes
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
+        size = 0
+        complete = False
+        deadline = asyncio.get_running_loop().time() + self.limits.body_timeout_s
+
+        async def receive() -> Message:
+            nonlocal size, complete
+            if complete:
+                return await self._receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise self._too_slow() from error
+            size += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if size > limit:
+                raise too_large(limit)
+            return message
+
+        return receive
+
+    def _too_slow(self) -> SlowError:
+        return SlowError(
+            f"The body took longer than {self.limits.body_timeout_s:g} s",
+            hint="Send it faster, send less, or raise http.body_timeout_s.",
+        )
+
+    async def respond(
+        self, body: bytes, *, status: int = HTTPStatus.OK, media_type: bytes = JSON, headers: Headers = ()
+    ) -> None:
+        """Answers in one go, so that the server can send headers and body in one write."""
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": int(status),
+                "headers": [
+                    (b"content-type", media_type),
+                    (b"content-length", b"%d" % len(body)),
+                    (b"x-content-type-options", b"nosniff"),
+                    *headers,
+                ],
+            }
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, value: object, *, status: int = HTTPStatus.OK, headers: Headers = ()) -> None:
+        """Answers with a value as JSON."""
+        await self.respond(msgspec.json.encode(value), status=status, headers=headers)
+
+
+def _take(message: Message, chunks: list[bytes]) -> bool:
+    """Puts a message's chunk to the others; tells whether more is to come."""
+    if message["type"] == "http.disconnect":
+        raise PeerGoneError
+    chunks.append(message.get("body", b""))
+    return bool(message.get("more_body", False))
+
+
+def too_large(limit: int) -> TooLargeError:
+    """The error for a body past its bound."""
+    return TooLargeError(
+        f"The body is larger than {limit} bytes", hint="Send a smaller picture or fewer tensors.", limit=limit
+    )
