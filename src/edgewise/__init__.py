@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgewise.errors import EdgewiseError as EdgewiseError
     from edgewise.models.model import Model as Model
-    from edgewise.models.model import Prediction as Prediction
+    from edgewise.models.prediction import Prediction as Prediction
     from edgewise.node.library import load as load
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "EdgewiseError": "edgewise.errors",
     "Model": "edgewise.models.model",
-    "Prediction": "edgewise.models.model",
+    "Prediction": "edgewise.models.prediction",
     "load": "edgewise.node.library",
 }
 

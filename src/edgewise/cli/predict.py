@@ -13,7 +13,8 @@ from edgewise.cli.options import JsonFlag
 from edgewise.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from edgewise.models.model import Model, Prediction
+    from edgewise.models.model import Model
+    from edgewise.models.prediction import Prediction
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 SERIES = {".npy", ".csv"}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import JsonFlag
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from edgewise.zoo import Progress
 
 
 def pull(
@@ -29,18 +36,26 @@ def pull(
     if list_ or not names:
         _show_list(json=json)
         return
-    entries = {entry.name: entry for entry in zoo.names()}
     pulled = []
     for name in names:
-        if entry := entries.get(name):
-            output.note(f"[bold]{name}[/]  licence: {entry.licence}")
         with output.err().status(f"Fetching {name} …") as status:
-            folder = zoo.pull(name, cache, progress=status.update)
+            folder = zoo.pull(name, cache, progress=functools.partial(_tell, status))
         pulled.append({"name": name, "path": str(folder)})
         if not json:
             output.out().print(f"{name}  {folder}")
     if json:
         output.show_json(pulled)
+
+
+def _tell(status: Status, progress: Progress) -> None:
+    """The licence and notes stay on the screen; steps take each other's place."""
+    if progress.step in {"licence", "note"}:
+        output.note(escape(progress.message))
+    elif progress.total_bytes:
+        done, total = (output.human_bytes(count) for count in (progress.done_bytes, progress.total_bytes))
+        status.update(escape(f"{progress.message}: {done} of {total}"))
+    else:
+        status.update(escape(progress.message))
 
 
 def _show_list(*, json: bool) -> None:
@@ -58,9 +73,9 @@ def _show_list(*, json: bool) -> None:
             (
                 entry.name,
                 entry.task,
-                output.human_bytes(entry.size),
+                output.human_bytes(entry.size_bytes),
                 "shipped" if entry.shipped else "yes" if zoo.find(entry.name, cache) else "no",
-                f"edgewise[{','.join(entry.extras)}]" if entry.extras else "",
+                " or ".join(f"edgewise[{extra}]" for extra in entry.extras),
                 entry.licence,
                 entry.summary,
             )

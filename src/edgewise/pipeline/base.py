@@ -188,7 +188,10 @@ class People(Protocol):
 class Tools(Protocol):
     """What the node lends to transforms."""
 
-    people: People
+    @property
+    def people(self) -> People:
+        """Whom the node knows."""
+        ...
 
     def model(self, name: str) -> Model:
         """An open model of this node; it stays the node's to close.
