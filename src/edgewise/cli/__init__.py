@@ -1,6 +1,6 @@
 """The command line. One file per command, loaded only when it is called.
 
-Exit codes are a public promise, listed in ``EXIT_CODES`` and in docs/cli.md:
+Exit codes are a public promise, listed in ``EXIT_CODES`` and in docs/reference/cli.md:
 
 ====  =====================================================================
 0     it worked
@@ -40,7 +40,7 @@ app = cyclopts.App(
     name="edgewise",
     help="Deep-learning models that run next to the sensor: see, decide, act.",
     version=__version__,
-    help_epilogue="Start here: **edgewise demo door** · documentation: docs/ · exit codes: docs/cli.md",
+    help_epilogue="Start here: **edgewise demo door** · documentation: docs/ · exit codes: docs/reference/cli.md",
     help_format="markdown",
     print_error=True,
     exit_on_error=False,
@@ -48,20 +48,20 @@ app = cyclopts.App(
 )
 app.register_install_completion_command()
 
-_COMMANDS = {
-    "up": "edgewise.cli.up:up",
-    "demo": "edgewise.cli.demo:app",
-    "predict": "edgewise.cli.predict:predict",
-    "pull": "edgewise.cli.pull:pull",
-    "model": "edgewise.cli.model:app",
-    "people": "edgewise.cli.people:app",
-    "journal": "edgewise.cli.journal:app",
-    "config": "edgewise.cli.config:app",
-    "doctor": "edgewise.cli.doctor:doctor",
-    "bench": "edgewise.cli.bench:bench",
-}
-for _name, _location in _COMMANDS.items():
-    app.command(_location, name=_name)
+_COMMANDS = (
+    ("up", "up:up", "Start a node: pipelines, API and console."),
+    ("demo", "demo:app", "See the main job run on real photographs."),
+    ("predict", "predict:predict", "Run a model on files, without a node."),
+    ("pull", "pull:pull", "Fetch models from the zoo for use without a network."),
+    ("model", "model:app", "Make, look at, check and carry model packages."),
+    ("people", "people:app", "The people the node knows by face."),
+    ("journal", "journal:app", "Prove that nothing was lost."),
+    ("config", "config:app", "Check and show settings."),
+    ("doctor", "doctor:doctor", "What this machine can do, and what mends the rest."),
+    ("bench", "bench:bench", "Measure a model's variants on this machine."),
+)
+for _name, _location, _help in _COMMANDS:
+    app.command(f"edgewise.cli.{_location}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

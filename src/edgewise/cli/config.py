@@ -9,7 +9,7 @@ import cyclopts
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 
-app = cyclopts.App(help="Check and show settings.", result_action="return_value")
+app = cyclopts.App(name="config", help="Check and show settings.", result_action="return_value")
 
 
 @app.command

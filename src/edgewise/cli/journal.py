@@ -7,7 +7,7 @@ import cyclopts
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 
-app = cyclopts.App(help="Look into the node's journal.", result_action="return_value")
+app = cyclopts.App(name="journal", help="Look into the node's journal.", result_action="return_value")
 
 
 @app.command

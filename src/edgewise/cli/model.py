@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from edgewise.cli import output
 from edgewise.cli.options import JsonFlag
 
-app = cyclopts.App(help="Make, look at, check and carry model packages.", result_action="return_value")
+app = cyclopts.App(name="model", help="Make, look at, check and carry model packages.", result_action="return_value")
 
 
 @app.command

@@ -12,7 +12,9 @@ from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 
 app = cyclopts.App(
-    help="People the node knows by face. A running node sees changes at once.", result_action="return_value"
+    name="people",
+    help="People the node knows by face. A running node sees changes at once.",
+    result_action="return_value",
 )
 
 

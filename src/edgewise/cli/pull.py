@@ -67,18 +67,9 @@ def _show_list(*, json: bool) -> None:
     if json:
         output.show_json(entries)
         return
-    output.show_table(
-        ("name", "task", "size", "here", "needs", "licence", "summary"),
-        [
-            (
-                entry.name,
-                entry.task,
-                output.human_bytes(entry.size_bytes),
-                "shipped" if entry.shipped else "yes" if zoo.find(entry.name, cache) else "no",
-                " or ".join(f"edgewise[{extra}]" for extra in entry.extras),
-                entry.licence,
-                entry.summary,
-            )
-            for entry in entries
-        ],
-    )
+    for entry in entries:
+        here = "shipped" if entry.shipped else "here" if zoo.find(entry.name, cache) else "not here"
+        size = output.human_bytes(entry.size_bytes)
+        output.out().print(f"[bold]{entry.name:20}[/] {entry.task:15} {size:>8}  {here:8}  {entry.licence}")
+        needs = " or ".join(f"edgewise[{extra}]" for extra in entry.extras)
+        output.out().print(f"  {escape(entry.summary)}" + (f"  [dim](needs {escape(needs)})[/]" if needs else ""))

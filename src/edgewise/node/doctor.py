@@ -68,6 +68,8 @@ def _machine() -> Iterator[Finding]:
 def _runtimes() -> Iterator[Finding]:
     section = "Runtimes"
     for name, status in runtimes.available().items():
+        if name == "fake":
+            continue
         if not status.installed:
             yield Finding(section, name, state="missing", mend=status.hint)
             continue
@@ -77,12 +79,9 @@ def _runtimes() -> Iterator[Finding]:
             yield Finding(section, f"{name} {status.version}", state="wrong", detail=str(error), mend=error.hint)
             continue
         usable = ", ".join(provider.name for provider in providers if provider.available)
-        absent = "; ".join(f"{p.name}: {p.reason}" for p in providers if not p.available and p.reason)
-        yield Finding(
-            section,
-            f"{name} {status.version}".rstrip(),
-            detail=f"runs on {usable}" + (f" ({absent})" if absent else ""),
-        )
+        absent = ", ".join(provider.name for provider in providers if not provider.available)
+        detail = f"runs on {usable}" + (f"; not here: {absent}" if absent else "")
+        yield Finding(section, f"{name} {status.version}".rstrip(), detail=detail)
 
 
 def _cameras() -> Iterator[Finding]:

@@ -1,0 +1,62 @@
+"""``edgewise bench``: measure a model's variants on this machine, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgewise.cli import output
+from edgewise.cli.options import JsonFlag
+from edgewise.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from edgewise.models.prediction import Benchmark
+
+
+def bench(model: str, *, seconds: float = 3.0, threads: int = 1, json: JsonFlag = False) -> None:
+    """Measure a model's variants on this machine: latency and calls per second.
+
+    Variants whose runtime is not installed are left out, and said so.
+
+    Parameters
+    ----------
+    model:
+        A name from ``edgewise pull --list``, or the path of a package.
+    seconds:
+        Time given to each variant.
+    threads:
+        Threads inside one call.
+    """
+    from edgewise.models.model import Model
+    from edgewise.models.package import load_manifest
+    from edgewise.node.library import resolve
+    from edgewise.runtimes.base import SessionOptions
+
+    folder = resolve(model)
+    measured: dict[str, Benchmark] = {}
+    for variant in load_manifest(folder).variants:
+        try:
+            with (
+                output.err().status(f"Measuring {variant.name} …"),
+                Model.open(folder, variant=variant.name, options=SessionOptions(threads=threads)) as opened,
+            ):
+                measured[variant.name] = opened.benchmark(seconds)
+        except MissingExtraError as error:
+            output.note(f"[yellow]left out[/] {variant.name}: {error.message}  → {error.hint}")
+    if json:
+        output.show_json(measured)
+        return
+    output.show_table(
+        ("variant", "runs on", "per second", "mean", "p50", "p99", "calls"),
+        [
+            (
+                benchmark.variant,
+                benchmark.provider,
+                f"{benchmark.per_second:.1f}",
+                f"{benchmark.mean_ms:.2f} ms",
+                f"{benchmark.p50_ms:.2f} ms",
+                f"{benchmark.p99_ms:.2f} ms",
+                benchmark.calls,
+            )
+            for benchmark in measured.values()
+        ],
+    )
