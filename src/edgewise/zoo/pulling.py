@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import shutil
@@ -13,7 +14,7 @@ import msgspec
 
 from edgewise import runtimes
 from edgewise._lib.documents import nearest
-from edgewise.errors import EdgewiseError, MissingExtraError, NotFoundError, PackageError
+from edgewise.errors import EdgewiseError, MissingExtraError, NotFoundError, PackageError, StorageFullError
 from edgewise.models import golden, package
 from edgewise.models.check import check
 from edgewise.models.manifest import Manifest
@@ -153,7 +154,13 @@ class _Pull:
         with self._cache.working(
             self._recipe.name, on_wait=lambda: self._tell("wait", "Another process is pulling this model")
         ) as work:
-            return self._usable() or self._build(work)
+            try:
+                return self._usable() or self._build(work)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                hint = "Free disk space, then pull again; it will resume."
+                raise StorageFullError(f"No space left to pull {self._recipe.name}", hint=hint) from error
 
     def _usable(self) -> Path | None:
         """The package in the cache, when nothing has to be done."""

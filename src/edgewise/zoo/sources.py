@@ -55,7 +55,7 @@ class Sources:
         """Brings the file from one origin to ``target``. What arrived and is wrong does not stay."""
         arrived = self._folder / origin.key
         try:
-            if not arrived.is_file():
+            if not _has_digest(arrived, origin.sha256):
                 self._report(origin.source, 0, 0)
                 self._fetcher(origin.kind).fetch(origin, self._folder, self._progress(origin))
             _check_digest(arrived, origin.sha256, origin.source)
@@ -77,7 +77,8 @@ class Sources:
 
 
 def _has_digest(path: Path, sha256: str) -> bool:
-    return path.is_file() and file_sha256(path) == sha256
+    """Whether a file has a digest; an empty one asks for nothing."""
+    return path.is_file() and (not sha256 or file_sha256(path) == sha256)
 
 
 def _check_digest(path: Path, sha256: str, what: str) -> None:

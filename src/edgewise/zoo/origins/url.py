@@ -1,6 +1,7 @@
 """Files at http and https addresses, resumed where a transfer broke off (RFC 9110, sections 13.1.5 and 14)."""
 
 import contextlib
+import errno
 import http.client
 import json
 import random
@@ -62,6 +63,8 @@ class UrlFetcher:
 
     def fetch(self, origin: Origin, folder: Path, report: Report) -> Path:
         """See ``Fetcher.fetch``."""
+        if not origin.package.startswith(("https://", "http://")):
+            raise UnavailableError(f"{origin.package} is no address of the web")
         target = folder / origin.key
         part = _Part(target.with_suffix(".part"))
         deadline = self._clock.monotonic() + self._deadline_s
@@ -75,6 +78,8 @@ class UrlFetcher:
                 part.discard()
                 raise
             except (_Broken, OSError, http.client.HTTPException) as error:
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    raise
                 failures = 1 if part.size > before else failures + 1
                 if failures >= self._attempts or self._clock.monotonic() > deadline or _hopeless(error):
                     raise UnavailableError(

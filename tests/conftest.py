@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def zoo_cache() -> Path:
+    """The folder that models are pulled to once and kept in between runs; for tests marked ``zoo``."""
+    return REPOSITORY / ".cache" / "zoo"
