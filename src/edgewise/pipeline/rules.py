@@ -15,11 +15,12 @@ from __future__ import annotations
 import datetime
 import fnmatch
 import functools
+import importlib.machinery
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias, cast
 
-import cel
 import msgspec
 from msgspec import Meta
 
@@ -237,6 +238,22 @@ class _CompiledRule:
         return Firing(self.name, actions, why)
 
 
+@functools.cache
+def _cel() -> Any:
+    """The compiled CEL library, loaded when the first rule needs it.
+
+    Not by ``import cel``: its ``__init__`` also loads an interactive shell: half a second of a node's start.
+    """
+    package = importlib.util.find_spec("cel")
+    folders = (package and package.submodule_search_locations) or []
+    spec = importlib.machinery.PathFinder.find_spec("cel.cel", folders)
+    if spec is None or spec.loader is None:
+        raise ImportError("common-expression-language is not installed", name="cel")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class _Expression:
     """One compiled CEL expression, with the paths it reads."""
 
@@ -245,7 +262,7 @@ class _Expression:
         self._rule = rule
         self._field = field
         try:
-            self._program = cel.compile(source)
+            self._program = _cel().compile(source)
         except ValueError as error:
             raise self._syntax_error(str(error)) from error
         self._check_names()
