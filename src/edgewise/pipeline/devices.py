@@ -24,7 +24,7 @@ from edgewise.pipeline.kinds import Command, DeviceSettings, Lock, LockSettings,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Device", "DeviceSettings", "Devices", "Guard"]
+__all__ = ["Connection", "Device", "DeviceSettings", "Devices", "Guard"]
 
 # An action may not ask to stay valid longer than this. It bounds what the guard remembers, and after a wall clock was
 # set back it refuses actions made before, which would look valid for a long time.
@@ -71,6 +71,18 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Releases what it holds."""
+        ...
+
+
+class Connection(Protocol):
+    """What several devices share, such as the connection to a broker."""
+
+    def start(self) -> None:
+        """Starts it."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
         ...
 
 
@@ -121,10 +133,17 @@ class Guard:
 
 
 class Devices:
-    """All devices of a node. Keeps the ``Sink`` seam. ``start`` is needed for locks to lock again by themselves."""
+    """All devices of a node. Keeps the ``Sink`` seam.
 
-    def __init__(self, devices: Iterable[Device], *, clock: Clock) -> None:
+    Args:
+        devices: In the order they are shown.
+        clock: For expiries and for locking again.
+        connections: What devices share; started and closed with them.
+    """
+
+    def __init__(self, devices: Iterable[Device], *, clock: Clock, connections: Iterable[Connection] = ()) -> None:
         self._devices = {device.name: device for device in devices}
+        self._connections = tuple(connections)
         self._busy = {name: threading.Lock() for name in self._devices}
         self._clock = clock
         self._guard = Guard(clock)
@@ -135,7 +154,9 @@ class Devices:
         self._thread = threading.Thread(target=self._keep_relocking, name="devices", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread that locks locks again."""
+        """Starts the connections, and the thread that locks locks again."""
+        for connection in self._connections:
+            connection.start()
         self._thread.start()
 
     def names(self) -> list[str]:
@@ -217,6 +238,8 @@ class Devices:
             self._thread.join()
         for device in self._devices.values():
             device.close()
+        for connection in self._connections:
+            connection.close()
 
     def _own(self, device: Device, command: Command, *, reason: str) -> None:
         """A command of the node itself: never a repetition, and valid for as long as a confirmation may take."""

@@ -1,11 +1,62 @@
-"""Real devices on an MQTT broker (MQTT 5, by Eclipse Paho)."""
+"""Real devices on an MQTT broker (MQTT 5, by Eclipse Paho).
+
+A device has a base topic. Commands go to ``TOPIC/set`` and its states come from ``TOPIC/state``, in the words of Home
+Assistant's MQTT integrations (lock: ``LOCK``, ``UNLOCK``, ``LOCKED``, ``UNLOCKED``; light: JSON with ``state``,
+``brightness`` in percent and ``color_temp`` in kelvin; climate: the temperature; siren: ``ON``, ``OFF``);
+``TOPIC/availability`` says ``online`` or ``offline``.
+
+A command is never retained, expires at the broker when the action does, is sent once (a connection that breaks takes
+its unsent and unacknowledged messages with it), and carries its idempotency key and expiry as user properties ``key``
+and ``expires_ns``. It is done when the device reports the state that was asked for.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
+from edgewise._lib.clock import Clock
+from edgewise.errors import SettingsError, UnavailableError
+from edgewise.pipeline.backoff import Backoff
+from edgewise.pipeline.kinds import (
+    AlarmState,
+    Clear,
+    Command,
+    DeviceSettings,
+    LightState,
+    Lock,
+    LockState,
+    Raise,
+    SetTemperature,
+    State,
+    ThermostatState,
+    TurnOff,
+    TurnOn,
+    Unlock,
+    kind_name,
+)
+
+if TYPE_CHECKING:
+    import paho.mqtt.client as paho
+
+    from edgewise.pipeline.devices import Listener
+
+# A state of a device is a few words. Larger packets are not ours, and the broker is told not to send them.
+_MAX_PACKET_BYTES = 64 * 1024
+_CONNECT_TIMEOUT_S = 5.0
+_QOS = 1
+# MQTT 5, 3.4.2.1: the broker took the message, and nobody is there to get it.
+_NO_SUBSCRIBERS = 0x10
+
+logger = logging.getLogger(__name__)
+Taker = Callable[[str, bytes], None]
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,3 +81,350 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""
     client_id: Annotated[str, Meta(max_length=64)] = ""
     keep_alive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+
+
+class Broker:
+    """The connection to a broker, kept up by a thread of its own. Safe for threads.
+
+    The topic ``edgewise/CLIENT_ID/status`` says ``online`` while it stands; the broker says ``offline`` there when the
+    node dies, so that devices can go where it is safe.
+
+    Args:
+        settings: Which broker.
+        node: Name of the node, for the client id.
+        clock: For expiries.
+        backoff: How long to wait before connecting again.
+
+    Raises:
+        SettingsError: The password or authority file cannot be read.
+    """
+
+    def __init__(self, settings: MqttSettings, *, node: str, clock: Clock, backoff: Backoff | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._client_id = settings.client_id or f"edgewise-{node}"
+        self._status_topic = f"edgewise/{self._client_id}/status"
+        self._password = _first_line(settings.password_file) if settings.password_file else None
+        self._takers: dict[str, Taker] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._changed = threading.Condition()
+        self._client: paho.Client | None = None
+        self._connected = False
+        self._acknowledged: dict[int, int] = {}
+        self._stopping = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._keep_connected, name="mqtt", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and answers."""
+        return self._connected
+
+    def device(self, name: str, settings: DeviceSettings) -> MqttDevice:
+        """A device of this broker; before ``start``."""
+        device = MqttDevice(name, settings, self)
+        self._takers[f"{settings.topic}/state"] = device.take_state
+        self._takers[f"{settings.topic}/availability"] = device.take_availability
+        self._watchers.append(device.connection_changed)
+        return device
+
+    def start(self) -> None:
+        """Starts connecting."""
+        self._thread.start()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Waits until it is connected."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._connected, timeout_s)
+
+    def close(self) -> None:
+        """Says goodbye and ends the thread."""
+        self._stopping.set()
+        self._lost.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def send(self, topic: str, payload: bytes, *, key: str, expires_ns: int, timeout_s: float) -> None:
+        """Publishes a command once; returns when the broker has taken it for somebody who listens.
+
+        Raises:
+            UnavailableError: It did not arrive. The fact ``sent`` is False when nobody can have got it.
+        """
+        client = self._client
+        if client is None or not self._connected:
+            raise UnavailableError(
+                f"The MQTT broker {self._settings.host}:{self._settings.port} is not connected",
+                hint="Is it running? The node goes on trying.",
+                sent=False,
+            )
+        info = client.publish(topic, payload, qos=_QOS, retain=False, properties=self._properties(key, expires_ns))
+        with self._changed:
+            answered = self._changed.wait_for(
+                lambda: info.mid in self._acknowledged or self._client is not client, timeout_s
+            )
+            reason = self._acknowledged.pop(info.mid, None)
+        if not answered or reason is None:
+            raise UnavailableError(f"The MQTT broker did not acknowledge the command to {topic}", sent=True)
+        if reason == _NO_SUBSCRIBERS:
+            raise UnavailableError(
+                f"No device listens to {topic}", hint="Is it switched on, and its topic right?", topic=topic, sent=False
+            )
+        if reason >= 0x80:
+            raise UnavailableError(f"The MQTT broker refused the command to {topic} (reason {reason})", sent=False)
+
+    def _properties(self, key: str, expires_ns: int) -> Any:
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        left_s = (expires_ns - self._clock.time_ns()) / 1e9
+        properties.MessageExpiryInterval = max(1, math.floor(left_s))  # whole seconds; 0 would be never sent
+        properties.UserProperty = [("key", key), ("expires_ns", str(expires_ns))]
+        return properties
+
+    def _keep_connected(self) -> None:
+        while not self._stopping.is_set():
+            self._lost.clear()
+            client = self._make_client()
+            try:
+                self._connect(client)
+                client.loop_start()
+                self._lost.wait()
+                if self._stopping.is_set() and self._connected:
+                    client.publish(self._status_topic, b"offline", qos=0, retain=True)
+                    client.disconnect()
+            except (OSError, ValueError) as error:
+                logger.info("MQTT broker %s:%d: %s", self._settings.host, self._settings.port, error)
+            finally:
+                client.loop_stop()
+                self._set_connected(None)
+            self._stopping.wait(self._backoff.next())
+
+    def _make_client(self) -> paho.Client:
+        """A new client for every connection: one that reconnects would send old commands again."""
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, self._client_id, protocol=paho.MQTTv5, reconnect_on_failure=False
+        )
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, self._password)
+        if self._settings.tls:
+            client.tls_set(ca_certs=self._settings.ca_file or None)
+        client.will_set(self._status_topic, b"offline", qos=_QOS, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = lambda *_: self._lost.set()
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def _connect(self, client: paho.Client) -> None:
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = _MAX_PACKET_BYTES
+        client.connect(
+            self._settings.host,
+            self._settings.port,
+            keepalive=self._settings.keep_alive_s,
+            clean_start=True,
+            properties=properties,
+        )
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            logger.warning("MQTT broker %s refused the connection: %s", self._settings.host, reason)
+            self._lost.set()
+            return
+        if self._takers:
+            client.subscribe([(topic, _QOS) for topic in self._takers])
+        client.publish(self._status_topic, b"online", qos=_QOS, retain=True)
+        self._backoff.reset()
+        self._set_connected(client)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        taker = self._takers.get(message.topic)
+        if taker is not None:
+            taker(message.topic, bytes(message.payload))
+
+    def _on_publish(self, client: paho.Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+        with self._changed:
+            if client is self._client:
+                self._acknowledged[mid] = int(reason.value)
+                self._changed.notify_all()
+
+    def _set_connected(self, client: paho.Client | None) -> None:
+        with self._changed:
+            self._client = client
+            self._connected = client is not None
+            self._acknowledged.clear()
+            self._changed.notify_all()
+        for watcher in self._watchers:
+            watcher()
+
+
+class MqttDevice:
+    """One device at a broker. Keeps the ``Device`` seam; made by ``Broker.device``."""
+
+    def __init__(self, name: str, settings: DeviceSettings, broker: Broker) -> None:
+        self.name = name
+        self.settings = settings
+        self._broker = broker
+        self._reported: State | None = None
+        self._online = True
+        self._problem = ""
+        self._changed = threading.Condition()
+        self._listeners: list[Listener] = []
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state it reported last; ``problem`` says why it is not available."""
+        with self._changed:
+            known = {"kind": kind_name(self.settings), "state": "unknown"}
+            if self._reported is not None:
+                known = msgspec.to_builtins(self._reported)
+            problem = self._unavailable()
+            return {**known, "available": not problem, **({"problem": problem} if problem else {})}
+
+    def apply(self, command: Command, *, key: str, expires_ns: int) -> None:
+        """Sends a command and waits for the state it leads to; see ``Device``."""
+        if not self._online:
+            raise UnavailableError(f"{self.name} is offline", device=self.name, sent=False)
+        wait_s = self.settings.confirm_s
+        topic = f"{self.settings.topic}/set"
+        self._broker.send(topic, encode(command), key=key, expires_ns=expires_ns, timeout_s=wait_s)
+        with self._changed:
+            if not self._changed.wait_for(lambda: confirms(self._reported, command), wait_s):
+                raise UnavailableError(
+                    f"{self.name} did not confirm {type(command).__name__.lower()} in {wait_s:g} s",
+                    hint=f"It should report its state on {self.settings.topic}/state.",
+                    device=self.name,
+                    sent=True,
+                )
+
+    def subscribe(self, listener: Listener) -> None:
+        """Calls it after every change."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """The broker is closed on its own."""
+
+    def take_state(self, topic: str, payload: bytes) -> None:
+        """Takes a message of ``TOPIC/state``."""
+        with self._changed:
+            before = self._reported, self._problem
+            try:
+                self._reported, self._problem = decode(self.settings, payload), ""
+            except ValueError as error:
+                self._problem = f"{topic}: {error}"
+                logger.warning("%s: cannot read %s", self.name, self._problem)
+            changed = before != (self._reported, self._problem)
+            self._changed.notify_all()
+        if changed:
+            self._tell()
+
+    def take_availability(self, topic: str, payload: bytes) -> None:  # noqa: ARG002, every taker gets both
+        """Takes a message of ``TOPIC/availability``."""
+        online = payload.strip().lower() != b"offline"
+        with self._changed:
+            changed, self._online = self._online != online, online
+        if changed:
+            self._tell()
+
+    def connection_changed(self) -> None:
+        """The broker came or went: what it said of the device's availability is void."""
+        with self._changed:
+            self._online = True
+        self._tell()
+
+    def _unavailable(self) -> str:
+        if not self._broker.connected:
+            return "the MQTT broker is not connected"
+        if not self._online:
+            return "it is offline"
+        if self._problem:
+            return self._problem
+        return "" if self._reported is not None else "it has not reported its state"
+
+    def _tell(self) -> None:
+        state = self.state
+        for listener in self._listeners:
+            listener(self.name, state)
+
+
+def encode(command: Command) -> bytes:
+    """A command as the payload of ``TOPIC/set``."""
+    match command:
+        case Lock():
+            return b"LOCK"
+        case Unlock():
+            return b"UNLOCK"
+        case SetTemperature():
+            return f"{command.temperature_c:g}".encode()
+        case TurnOn():
+            wanted = {"brightness": command.brightness, "color_temp": command.colour_temp_k}
+            return msgspec.json.encode({"state": "ON", **{k: v for k, v in wanted.items() if v is not None}})
+        case Raise():
+            return msgspec.json.encode({"state": "ON", "reason": command.reason})
+        case TurnOff() | Clear():
+            return b'{"state":"OFF"}'
+
+
+def decode(settings: DeviceSettings, payload: bytes) -> State:
+    """A payload of ``TOPIC/state``, plain or JSON, as a state.
+
+    Raises:
+        ValueError: It is not one of this kind of device.
+    """
+    text = payload.decode("utf-8").strip()
+    said = msgspec.json.decode(text, type=dict[str, Any]) if text.startswith("{") else {"state": text}
+    word = str(said.get("state", ""))
+    match kind_name(settings):
+        case "lock":
+            return LockState(_choose(word, {"LOCKED": "locked", "UNLOCKED": "unlocked"}))
+        case "alarm":
+            return AlarmState(_choose(word, {"ON": "raised", "OFF": "clear"}), str(said.get("reason", ""))[:200])
+        case "thermostat":
+            wanted = {"temperature_c": float(said.get("temperature", word))}
+            return msgspec.convert(wanted, ThermostatState)
+        case _:
+            known = {"brightness": said.get("brightness"), "colour_temp_k": said.get("color_temp")}
+            state = {"kind": "light", "state": _choose(word, {"ON": "on", "OFF": "off"})}
+            return msgspec.convert({**state, **{k: v for k, v in known.items() if v is not None}}, LightState)
+
+
+def _choose(word: str, words: dict[str, Any]) -> Any:
+    if word.upper() not in words:
+        raise ValueError(f"{word!r} is none of {', '.join(words)}")
+    return words[word.upper()]
+
+
+def confirms(state: State | None, command: Command) -> bool:
+    """Whether a reported state is what a command asked for. Devices round: brightness may be one percent off."""
+    match command, state:
+        case Lock(), LockState("locked"):
+            return True
+        case Unlock(), LockState("unlocked"):
+            return True
+        case TurnOn(), LightState("on"):
+            return command.brightness is None or abs(command.brightness - state.brightness) <= 1
+        case TurnOff(), LightState("off"):
+            return True
+        case SetTemperature(), ThermostatState():
+            return abs(command.temperature_c - state.temperature_c) < 0.06
+        case Raise(), AlarmState("raised"):
+            return True
+        case Clear(), AlarmState("clear"):
+            return True
+    return False
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The password file {path} cannot be read: {error}", file=path) from error

@@ -1,0 +1,148 @@
+"""A real MQTT broker (Eclipse Mosquitto) for tests, and a simulated device that speaks to it."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edgewise.errors import UnavailableError
+
+PATIENCE_S = 10.0
+
+
+class Mosquitto:
+    """A Mosquitto on a free port of the loopback, with nothing kept on disk. A context manager.
+
+    Args:
+        folder: For its configuration and log.
+
+    Raises:
+        UnavailableError: It is not installed or does not come up.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it and returns when it answers."""
+        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+        if program is None:
+            raise UnavailableError("mosquitto is not installed", hint="apt-get install mosquitto")
+        config = self._folder / "mosquitto.conf"
+        log = self._folder / "mosquitto.log"
+        lines = (
+            f"listener {self.port} {self.host}",
+            "allow_anonymous true",
+            "persistence false",
+            f"log_dest file {log}",
+            f"user {getpass.getuser()}",
+        )
+        config.write_text("\n".join(lines) + "\n")
+        self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection((self.host, self.port), timeout=0.2).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise UnavailableError(f"mosquitto did not come up, see {log}")
+
+    def stop(self) -> None:
+        """Ends it, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Mosquitto:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MqttPeer:
+    """A second client at the broker: keeps what it hears, and answers as a device would. A context manager.
+
+    Args:
+        broker: Where to connect.
+        topic: Listens to ``TOPIC/set`` and reports on ``TOPIC/state``.
+        answers: State to report for each command payload; commands not in it are heard and not answered.
+    """
+
+    def __init__(self, broker: Mosquitto, topic: str, answers: dict[bytes, bytes] | None = None) -> None:
+        import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self.heard: list[Any] = []
+        self._topic = topic
+        self._answers = answers or {}
+        self._changed = threading.Condition()
+        self._ready = threading.Event()
+        self._broker = broker
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"peer-{topic}", protocol=paho.MQTTv5)
+        self._client.will_set(f"{topic}/availability", b"offline", qos=1, retain=True)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"{topic}/set", qos=1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = self._on_message
+
+    def report(self, state: bytes, *, suffix: str = "state") -> None:
+        """Publishes a retained state (or availability)."""
+        self._client.publish(f"{self._topic}/{suffix}", state, qos=1, retain=True).wait_for_publish(PATIENCE_S)
+
+    def wait_heard(self, count: int) -> list[Any]:
+        """Waits until that many commands were heard."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.heard) >= count, PATIENCE_S):
+                raise UnavailableError(f"heard {len(self.heard)} commands, not {count}")
+            return list(self.heard)
+
+    def vanish(self) -> None:
+        """Breaks off without saying goodbye."""
+        self._client.loop_stop()
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> MqttPeer:
+        self._client.connect(self._broker.host, self._broker.port)
+        self._client.loop_start()
+        if not self._ready.wait(PATIENCE_S):
+            raise UnavailableError("the peer could not subscribe")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, client: Any, _data: Any, message: Any) -> None:
+        answer = self._answers.get(message.payload)
+        if answer is not None:
+            client.publish(f"{self._topic}/state", answer, qos=1, retain=True)
+        with self._changed:
+            self.heard.append(message)
+            self._changed.notify_all()
