@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("edgewise.testing")  # contract suites then say what differed
+
 REPOSITORY = Path(__file__).parent.parent
 
 
