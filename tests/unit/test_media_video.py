@@ -1,0 +1,82 @@
+"""Frames of video files, with their time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewise.errors import DecodeError, MissingExtraError, NotFoundError, TooLargeError
+from edgewise.media import video
+
+av = pytest.importorskip("av")
+
+
+def film(path: Path, *, frames: int = 12, fps: int = 10, turn: int = 0) -> Path:
+    """A light bar that wanders to the right over a dark ground."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(frames):
+            picture = np.full((64, 96, 3), 20, np.uint8)
+            picture[:, number * 6 : number * 6 + 6] = 230
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_frames_come_in_order_with_their_time(tmp_path: Path) -> None:
+    found = list(video.frames(film(tmp_path / "bar.mp4")))
+    assert [round(time_s, 3) for time_s, _ in found] == [round(number / 10, 3) for number in range(12)]
+    for number, (_, picture) in enumerate(found):
+        assert picture.shape == (64, 96, 3)
+        assert abs(int(picture[:, :, 1].mean(axis=0).argmax()) - (number * 6 + 2)) <= 3
+
+
+def test_a_recording_that_was_cut_off_gives_what_is_there(tmp_path: Path) -> None:
+    whole = film(tmp_path / "bar.avi", frames=40).read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole[: len(whole) * 4 // 5])
+    assert 5 < sum(1 for _ in video.frames(cut)) < 40
+
+
+def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:
+    noise = tmp_path / "noise.mp4"
+    noise.write_bytes(b"no video at all" * 100)
+    with pytest.raises(DecodeError):
+        next(video.frames(noise))
+    with pytest.raises(NotFoundError):
+        next(video.frames(tmp_path / "nowhere.mp4"))
+
+
+def test_a_playlist_does_not_reach_out(tmp_path: Path) -> None:
+    """A video file from a stranger must not make the node open addresses."""
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(DecodeError):
+        next(video.frames(playlist))
+
+
+def test_frames_past_the_bound_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TooLargeError):
+        next(video.frames(film(tmp_path / "bar.mp4"), max_pixels=1000))
+
+
+def test_a_sound_file_holds_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        tone.rate = 8000
+        container.mux(stream.encode(tone))
+        container.mux(stream.encode())
+    with pytest.raises(DecodeError, match="no video"):
+        next(video.frames(path))
+
+
+def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingExtraError) as caught:
+        next(video.frames(tmp_path / "any.mp4"))
+    assert caught.value.hint == "pip install 'edgewise[video]'"
