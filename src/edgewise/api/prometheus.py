@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from edgewise.api.metrics import BUCKETS_S, Metrics
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from edgewise.node.node import Node
 
 
-def expose(node: Node, metrics: Metrics) -> tuple[bytes, str]:
-    """The exposition, and its media type."""
+def expose(node: Node, metrics: Metrics) -> bytes:
+    """The exposition."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(_NodeCollector(node, metrics))
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(registry)
 
 
 class _NodeCollector(Collector):

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.params import FromPath
 from litestar.response import Stream
 
-from edgewise.api.rest.context import Context, Injected
+from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.errors import ConflictError, NotFoundError, UnavailableError
 from edgewise.media import images
 from edgewise.pipeline.base import Pushable
@@ -57,14 +58,16 @@ class Accepted(msgspec.Struct, frozen=True):
     number: int
 
 
-@get("/v1/cameras", tags=_TAGS, sync_to_thread=True)
+@get("/v1/cameras", tags=_TAGS)
+@blocking
 def list_cameras(context: Injected) -> CameraList:
     """All cameras and other picture sources, with what they see."""
     return CameraList([_camera(context, name) for name in context.node.pipelines])
 
 
-@get("/v1/cameras/{name:str}/snapshot", tags=_TAGS, media_type="image/jpeg", sync_to_thread=True)
-def read_picture(name: str, context: Injected) -> Response[bytes]:
+@get("/v1/cameras/{name:str}/snapshot", tags=_TAGS, media_type="image/jpeg")
+@blocking
+def read_picture(name: FromPath[str], context: Injected) -> Response[bytes]:
     """The newest picture, with boxes and names drawn."""
     latest = context.node.pipeline(name).latest()
     if latest is None:
@@ -73,7 +76,7 @@ def read_picture(name: str, context: Injected) -> Response[bytes]:
 
 
 @get("/v1/cameras/{name:str}/live", tags=_TAGS, media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-async def watch(name: str, context: Injected) -> Stream:
+async def watch(name: FromPath[str], context: Injected) -> Stream:
     """Every new picture as motion JPEG, with boxes and names drawn; a slow viewer skips pictures."""
     runner = context.node.pipeline(name)
     context.streams.check()
@@ -85,7 +88,7 @@ async def watch(name: str, context: Injected) -> Stream:
 
 
 @post("/v1/cameras/{name:str}/frames", tags=_TAGS, status_code=202)
-async def push_frame(name: str, request: Request, context: Injected) -> Accepted:  # type: ignore[type-arg]
+async def push_frame(name: FromPath[str], request: Request, context: Injected) -> Accepted:  # type: ignore[type-arg]
     """Gives a picture to a source of kind ``upload``."""
     runner = context.node.pipeline(name)
     source = runner.source

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import ParamSpec, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
@@ -56,6 +56,19 @@ class Streams:
         """Runs a call that waits."""
         call = partial(function, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def blocking(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Makes a handler that waits for a disk or a device run in a thread, so that the loop does not wait with it.
+
+    Litestar's own ``sync_to_thread`` wraps a handler twice when its path has several methods.
+    """
+
+    @wraps(function)
+    async def call(*arguments: P.args, **named: P.kwargs) -> T:
+        return await asyncio.to_thread(function, *arguments, **named)
+
+    return call
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import get, post
-from litestar.params import HeaderParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
-from edgewise.api.rest.context import Injected
+from edgewise.api.rest.context import Injected, blocking
 from edgewise.pipeline.base import Action, Outcome
 from edgewise.types import Entry
 
@@ -41,22 +41,25 @@ class CommandRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[str, Any] = {}
 
 
-@get("/v1/devices", tags=_TAGS, sync_to_thread=True)
+@get("/v1/devices", tags=_TAGS)
+@blocking
 def list_devices(context: Injected) -> DeviceList:
     """All devices with their states."""
     return DeviceList([_state(name, state) for name, state in context.node.devices.states().items()])
 
 
-@get("/v1/devices/{name:str}", tags=_TAGS, sync_to_thread=True)
-def read_device(name: str, context: Injected) -> DeviceState:
+@get("/v1/devices/{name:str}", tags=_TAGS)
+@blocking
+def read_device(name: FromPath[str], context: Injected) -> DeviceState:
     """One device with its state."""
     return _state(name, context.node.devices.get(name).state)
 
 
-@post("/v1/devices/{name:str}/commands", tags=_TAGS, status_code=200, sync_to_thread=True)
+@post("/v1/devices/{name:str}/commands", tags=_TAGS, status_code=200)
+@blocking
 def command_device(
-    name: str,
-    data: CommandRequest,
+    name: FromPath[str],
+    data: JSONBody[CommandRequest],
     context: Injected,
     idempotency_key: Annotated[str, HeaderParameter(name="Idempotency-Key", max_length=128)] = "",
 ) -> Outcome:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from edgewise.api.rest.context import Context, Injected
+from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
 from edgewise.types import Record
@@ -55,10 +55,11 @@ class Audit(msgspec.Struct, frozen=True):
     losses: list[Loss]
 
 
-@get("/v1/events", tags=_TAGS, sync_to_thread=True)
+@get("/v1/events", tags=_TAGS)
+@blocking
 def list_events(
     context: Injected,
-    stream: StreamName = "events",
+    stream: FromQuery[StreamName] = "events",
     after: Annotated[int, QueryParameter(ge=0, le=_SEQUENCE_MAX)] = 0,
     before: Annotated[int, QueryParameter(ge=0, le=_SEQUENCE_MAX)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 100,
@@ -91,7 +92,7 @@ def list_events(
 )
 async def follow_events(
     context: Injected,
-    stream: StreamName = "events",
+    stream: FromQuery[StreamName] = "events",
     last_event_id: Annotated[str, HeaderParameter(name="Last-Event-ID", max_length=20)] = "",
 ) -> Stream:
     """New records of a stream as Server-Sent Events; ``Last-Event-ID`` resumes after that sequence."""
@@ -134,10 +135,10 @@ async def _sent_events(context: Context, stream: str, after: int) -> AsyncIterat
     "/v1/snapshots/{digest:str}",
     tags=_TAGS,
     media_type="image/jpeg",
-    sync_to_thread=True,
     response_description="The picture.",
 )
-def read_snapshot(digest: str, context: Injected) -> Response[bytes]:
+@blocking
+def read_snapshot(digest: FromPath[str], context: Injected) -> Response[bytes]:
     """A snapshot by its SHA-256; a digest never changes what it names, so it may be cached for ever."""
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise NotFoundError("A snapshot is named by its SHA-256 in hex", kind="snapshot", name=digest)
@@ -148,7 +149,8 @@ def read_snapshot(digest: str, context: Injected) -> Response[bytes]:
     )
 
 
-@get("/v1/journal/audit", tags=_TAGS, sync_to_thread=True)
+@get("/v1/journal/audit", tags=_TAGS)
+@blocking
 def audit_journal(context: Injected) -> Audit:
     """Proves that produced = delivered + pending + dropped, stream by stream."""
     balances = [

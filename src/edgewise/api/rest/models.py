@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath
 
 from edgewise import zoo
 from edgewise.api.metrics import Latency
-from edgewise.api.rest.context import Context, Injected
+from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.models.manifest import Manifest
 from edgewise.node.repository import LoadedModel, ModelState
 
@@ -62,15 +63,17 @@ class ModelDetail(msgspec.Struct, frozen=True):
     statistics: UseStatistics | None
 
 
-@get("/v1/models", tags=_TAGS, sync_to_thread=True)
+@get("/v1/models", tags=_TAGS)
+@blocking
 def list_models(context: Injected) -> ModelList:
     """All models of this node, loaded or not."""
     shipped = {entry.name for entry in zoo.names() if entry.shipped}
     return ModelList([_summary(state, shipped=state.name in shipped) for state in context.node.repository.index()])
 
 
-@get("/v1/models/{name:str}", tags=_TAGS, sync_to_thread=True)
-def read_model(name: str, context: Injected) -> ModelDetail:
+@get("/v1/models/{name:str}", tags=_TAGS)
+@blocking
+def read_model(name: FromPath[str], context: Injected) -> ModelDetail:
     """One model: manifest, state and use."""
     state = context.node.repository.state(name)
     loaded = _loaded(context, state)

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from edgewise.api import forms
-from edgewise.api.rest.context import Context, Injected
+from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.errors import DecodeError, InputError
 from edgewise.media import images
 from edgewise.people.store import Person
@@ -44,7 +45,8 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=-1, le=1)]
 
 
-@get("/v1/people", tags=_TAGS, sync_to_thread=True)
+@get("/v1/people", tags=_TAGS)
+@blocking
 def list_people(context: Injected) -> PersonList:
     """Everybody the node knows."""
     return PersonList([_summary(person) for person in context.node.people.list()])
@@ -62,43 +64,49 @@ async def add_person(request: Request, context: Injected) -> PersonSummary:  # t
     return _summary(person)
 
 
-@get("/v1/people/{name:str}", tags=_TAGS, sync_to_thread=True)
-def read_person(name: str, context: Injected) -> PersonSummary:
+@get("/v1/people/{name:str}", tags=_TAGS)
+@blocking
+def read_person(name: FromPath[str], context: Injected) -> PersonSummary:
     """One person."""
     return _summary(context.node.people.get(name))
 
 
-@patch("/v1/people/{name:str}", tags=_TAGS, sync_to_thread=True)
-def change_person(name: str, data: PreferencesRequest, context: Injected) -> PersonSummary:
+@patch("/v1/people/{name:str}", tags=_TAGS)
+@blocking
+def change_person(name: FromPath[str], data: JSONBody[PreferencesRequest], context: Injected) -> PersonSummary:
     """Replaces a person's preferences."""
     person = context.node.people.set_preferences(name, data.preferences)
     context.node.record_change("people.changed", {"name": name, "preferences": data.preferences})
     return _summary(person)
 
 
-@delete("/v1/people/{name:str}", tags=_TAGS, status_code=204, sync_to_thread=True)
-def remove_person(name: str, context: Injected) -> None:
+@delete("/v1/people/{name:str}", tags=_TAGS, status_code=204)
+@blocking
+def remove_person(name: FromPath[str], context: Injected) -> None:
     """Forgets a person: name, preferences, embeddings and photo."""
     context.node.people.remove(name)
     context.node.record_change("people.removed", {"name": name})
 
 
-@get("/v1/people/{name:str}/photo", tags=_TAGS, media_type="image/jpeg", sync_to_thread=True)
-def read_photo(name: str, context: Injected) -> Response[bytes]:
+@get("/v1/people/{name:str}/photo", tags=_TAGS, media_type="image/jpeg")
+@blocking
+def read_photo(name: FromPath[str], context: Injected) -> Response[bytes]:
     """The photo kept to show."""
     photo = context.node.people.photo(name)
     media_type = f"image/{images.probe(photo).format}"
     return Response(photo, media_type=media_type, headers={"cache-control": "private, no-cache"})
 
 
-@get("/v1/settings/face-threshold", tags=_TAGS, sync_to_thread=True)
+@get("/v1/settings/face-threshold", tags=_TAGS)
+@blocking
 def read_threshold(context: Injected) -> Threshold:
     """How alike a face must be."""
     return Threshold(context.node.people.threshold)
 
 
-@put("/v1/settings/face-threshold", tags=_TAGS, sync_to_thread=True)
-def set_threshold(data: Threshold, context: Injected) -> Threshold:
+@put("/v1/settings/face-threshold", tags=_TAGS)
+@blocking
+def set_threshold(data: JSONBody[Threshold], context: Injected) -> Threshold:
     """Sets how alike a face must be."""
     context.node.people.threshold = data.threshold
     context.node.record_change("settings.face_threshold", {"threshold": data.threshold})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.datastructures import Cookie
+from litestar.params import JSONBody
 
 from edgewise.api.guard import COOKIE, session_of
 from edgewise.api.rest.context import Injected
@@ -35,7 +36,7 @@ def read_session(request: Request, context: Injected) -> Session:  # type: ignor
 
 
 @post("/v1/session", tags=_TAGS, status_code=200, sync_to_thread=False)
-def sign_in(data: SessionRequest, context: Injected) -> Response[Session]:
+def sign_in(data: JSONBody[SessionRequest], context: Injected) -> Response[Session]:
     """Shows the token; the answer sets a cookie."""
     guard = context.guard
     if not guard.needs_token:

@@ -10,7 +10,7 @@ from litestar import get
 
 from edgewise import __version__
 from edgewise.api.metrics import WINDOW_S
-from edgewise.api.rest.context import Context, Injected
+from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.pipeline.runner import Phase
 
 _TAGS = ["system"]
@@ -79,14 +79,16 @@ class System(msgspec.Struct, frozen=True):
     series: Series
 
 
-@get("/v1/health", tags=_TAGS, sync_to_thread=True)
+@get("/v1/health", tags=_TAGS)
+@blocking
 def read_health(context: Injected) -> Health:
     """Whether the node is well. Works without a token."""
     problems = list(_problems(context))
     return Health("degraded" if problems else "ok", __version__, problems)
 
 
-@get("/v1/system", tags=_TAGS, sync_to_thread=True)
+@get("/v1/system", tags=_TAGS)
+@blocking
 def read_system(context: Injected) -> System:
     """Processor, memory, workers and latencies, now and over the last hour."""
     node = context.node
