@@ -111,6 +111,20 @@ def convert(value: Any, into: type[T]) -> T:
     return msgspec.convert(value, into)
 
 
+def line_of(text: str, field: str) -> int:
+    """The line of a field, such as ``rules[2].when``, or of the nearest one around it that is written out.
+
+    Args:
+        text: A document that ``decode_yaml`` accepted.
+        field: The field, as in an error's facts.
+    """
+    root = _compose(text)
+    lines = {format_path(path): line for path, line in _lines(root, ())} if root else {}
+    while field and field not in lines:
+        field = field[: max(field.rfind("."), field.rfind("["), 0)]
+    return lines.get(field, 1)
+
+
 def nearest(name: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
     """A hint that names the nearest known word, or all of them when none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
