@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from edgewise._lib.documents import decode_yaml, nearest
+from edgewise._lib.documents import decode_yaml, line_of, nearest
 from edgewise._lib.files import file_sha256, write_atomic
 from edgewise.errors import CorruptError, NotFoundError, PackageError
 from edgewise.models import tasks
@@ -42,15 +42,10 @@ def load_manifest(folder: Path) -> Manifest:
 def parse_manifest(text: str) -> Manifest:
     """The manifest in a YAML document; see ``load_manifest``."""
     manifest = decode_yaml(text, Manifest, file=MANIFEST, error=PackageError)
-    task_options(manifest, text=text)
-    _check_variants(manifest)
-    _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
-    _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
-    for field, path in paths(manifest):
-        check_path(path, field=field)
-    _check_files(manifest)
-    for index, spec in enumerate(manifest.inputs):
-        Preprocessor(spec, field=f"inputs[{index}]")
+    try:
+        _check_references(manifest, text)
+    except PackageError as error:
+        raise _with_line(error, text) from error
     return manifest
 
 
@@ -252,6 +247,28 @@ def _explain_task(text: str, options: type[TaskOptions]) -> None:
         "Manifest", [("task", options)], bases=(Manifest,), frozen=True, kw_only=True, forbid_unknown_fields=True
     )
     decode_yaml(text, typed, file=MANIFEST, error=PackageError)
+
+
+def _check_references(manifest: Manifest, text: str) -> None:
+    task_options(manifest, text=text)
+    _check_variants(manifest)
+    _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
+    _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
+    for field, path in paths(manifest):
+        check_path(path, field=field)
+    _check_files(manifest)
+    for index, spec in enumerate(manifest.inputs):
+        Preprocessor(spec, field=f"inputs[{index}]")
+
+
+def _with_line(error: PackageError, text: str) -> PackageError:
+    """The same error with the line of its field, where it has none yet."""
+    field = str(error.facts.get("field", ""))
+    if not field or "line" in error.facts:
+        return error
+    line = line_of(text, field)
+    message = error.message.removeprefix(f"{MANIFEST}, ")
+    return PackageError(f"{MANIFEST}, line {line}, {message}", hint=error.hint, **{**error.facts, "line": line})
 
 
 def _check_variants(manifest: Manifest) -> None:
