@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -10,6 +14,7 @@ from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, load_settings
 
 if TYPE_CHECKING:
+    from edgewise.node.node import Node
     from edgewise.node.settings import Settings
 
 
@@ -27,17 +32,46 @@ def up(
     serve(load_settings(config, **{"http.host": host, "http.port": port, "node.data": data}))
 
 
-def serve(settings: Settings) -> None:
-    """Runs a node until it is interrupted."""
+def serve(
+    settings: Settings,
+    *,
+    before_start: Callable[[Node], None] | None = None,
+    until: Callable[[Node], None] | None = None,
+) -> None:
+    """Runs a node until Ctrl-C or SIGTERM, both of which are the ordinary way to end it.
+
+    Args:
+        settings: Of the node.
+        before_start: Called with the node before its pipelines run.
+        until: Called with the running node in a thread; when it returns, the node ends.
+    """
     from edgewise.api.server import run
     from edgewise.node.node import Node
 
+    signal.signal(signal.SIGTERM, _interrupt)
     node = Node(settings)
-    node.start()
     try:
+        if before_start:
+            before_start(node)
+        node.start()
+        if until:
+            threading.Thread(target=_end_after, args=(until, node), name="until", daemon=True).start()
         run(node, on_ready=_announce)
+    except KeyboardInterrupt:
+        output.note("Stopping …")
     finally:
         node.stop()
+
+
+def _end_after(until: Callable[[Node], None], node: Node) -> None:
+    try:
+        until(node)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _announce(address: str) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta
 
-Kind: TypeAlias = Literal["url", "pypi", "npm", "debian"]
+Kind: TypeAlias = Literal["url", "pypi", "sdist", "npm", "debian"]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -7,6 +7,7 @@ from edgewise.zoo.origins.base import Fetcher, Kind
 CATALOG: dict[Kind, str] = {
     "url": "edgewise.zoo.origins.url:UrlFetcher",
     "pypi": "edgewise.zoo.origins.pypi:PypiFetcher",
+    "sdist": "edgewise.zoo.origins.sdist:SdistFetcher",
     "npm": "edgewise.zoo.origins.npm:NpmFetcher",
     "debian": "edgewise.zoo.origins.debian:DebianFetcher",
 }

@@ -38,8 +38,8 @@ def download(
         NotFoundError, TooLargeError, UnavailableError: As ``Fetcher.fetch`` says.
     """
     with tempfile.TemporaryDirectory(prefix=f"{origin.key}-", dir=folder) as name:
-        room = Path(name)
-        _run(origin, [argument.replace("{folder}", name) for argument in arguments], room, timeout_s)
+        room = Path(name).absolute()
+        _run(origin, [argument.replace("{folder}", str(room)) for argument in arguments], room, timeout_s)
         found = sorted(room.glob(pattern))
         if len(found) != 1:
             raise UnavailableError(f"{origin.source}: the client left {len(found)} files, expected one")

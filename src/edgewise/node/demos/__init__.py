@@ -1,0 +1,1 @@
+"""Demonstrations on real material that is fetched when one is run."""
