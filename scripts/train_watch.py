@@ -5,7 +5,8 @@
 A convolutional recurrent network (two strided convolutions over time, then a two-way GRU, Cho et al. 2014,
 arXiv:1406.1078) on four seconds of a watch's accelerometer and gyroscope. Every figure is on people whose recordings
 the network had no part of: five folds of two people each. The shipped network is the one of the last fold, fixed
-beforehand: it was trained without people 9 and 10, and its figure is theirs.
+beforehand: it was trained without people 9 and 10, and its figure is theirs. The settings were chosen among eight by
+the mean over the folds, so that mean flatters a little.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ EXERCISES = (
     "upright row",
 )
 CHANNELS = ("acceleration_x", "acceleration_y", "acceleration_z", "turning_x", "turning_y", "turning_z")
-RANDOM_FOREST = (0.87, 0.77, 0.91, 0.82, 0.81)
+# 300 trees of scikit-learn on ten statistics per channel of the same windows, trained on the same people.
+RANDOM_FOREST = (0.755, 0.806, 0.958, 0.886, 0.802)
 FOLDS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10))
 RATE_HZ, LENGTH = 50.0, 200
 MEAN, STD = (0.0, 0.4, -0.15, 0.0, 0.0, 0.0), (0.9, 0.5, 0.55, 1.0, 2.5, 1.0)
@@ -62,15 +64,15 @@ class Recipe(msgspec.Struct, frozen=True):
 
     channels: tuple[int, int] = (32, 64)
     hidden: int = 48
-    dropout: float = 0.4
-    steps: int = 2000
+    dropout: float = 0.5
+    steps: int = 600
     batch: int = 64
     peak_learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     label_smoothing: float = 0.1
-    rotation_degrees: float = 15.0
-    stretch: float = 0.2
-    noise: float = 0.05
+    rotation_degrees: float = 7.0
+    stretch: float = 0.3
+    noise: float = 0.1
     seed: int = 7
 
 
@@ -175,12 +177,12 @@ def accuracy(model: Network, recordings: Recordings, people: Sequence[int]) -> f
 def cross_validate(recordings: Recordings, recipe: Recipe) -> tuple[list[float], Network]:
     """Accuracy per fold, each on the people left out of it, and the network of the last fold."""
     found = []
-    for fold in FOLDS:
+    for fold, forest in zip(FOLDS, RANDOM_FOREST, strict=True):
         others = [person for people in FOLDS for person in people if people != fold]
         model = train(recordings, others, recipe)
         found.append(accuracy(model, recordings, fold))
-        print(f"people {fold}: {found[-1]:.3f}", flush=True)
-    print(f"mean {np.mean(found):.3f}; random forest on other folds by person: mean {np.mean(RANDOM_FOREST):.3f}")
+        print(f"people {fold}: {found[-1]:.3f}, random forest {forest:.3f}", flush=True)
+    print(f"mean {np.mean(found):.3f}; a random forest on the same folds: {np.mean(RANDOM_FOREST):.3f}")
     return found, model
 
 
