@@ -20,7 +20,9 @@ FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
 def main() -> int:
     pages = {"cli.md": cli_page(), "settings.md": settings_page(), "errors.md": errors_page()}
-    stale = [name for name, text in pages.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
+    stale = [
+        name for name, text in pages.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text
+    ]
     if "--check" in sys.argv:
         if stale:
             print(f"stale: {', '.join(stale)}; run python scripts/reference.py")
