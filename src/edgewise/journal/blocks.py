@@ -56,7 +56,7 @@ class Payload(NamedTuple):
     records: int
     content: bytes
     checksum: int
-    digests: frozenset[str]
+    digests: set[str]
 
     @property
     def size(self) -> int:
@@ -114,13 +114,12 @@ def encode(entries: Sequence[Entry]) -> list[Payload]:
         TooLargeError: One entry alone is past the bound.
         InputError: Something that is no entry, or that MessagePack cannot hold.
     """
-    _check(entries)
+    digests = _check(entries)
     try:
         content = _encoder.encode(entries if isinstance(entries, list) else list(entries))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"An entry cannot be stored: {error}", hint="Use JSON-compatible values only.") from error
     if len(content) <= MAX_BLOCK_BYTES:
-        digests = frozenset(digest for entry in entries for digest in entry.blobs)
         return [Payload(len(entries), content, zlib.crc32(content), digests)]
     if len(entries) == 1:
         raise TooLargeError(
@@ -159,12 +158,17 @@ def decode(block: Block, *, node: str, stream: str) -> list[Record]:
     ]
 
 
-def _check(entries: Sequence[Entry]) -> None:
+def _check(entries: Sequence[Entry]) -> set[str]:
+    """Refuses what is no entry; the digests that the others point to."""
+    digests: set[str] = set()
     for entry in entries:
         if type(entry) is not Entry or type(entry.kind) is not str or type(entry.body) is not dict:
             raise InputError(
                 f"{entry!r:.200} is no Entry with a str kind and a dict body.", hint="Append edgewise.types.Entry."
             )
+        if entry.blobs:
+            digests.update(entry.blobs)
+    return digests
 
 
 def _head_checksum(payload_checksum: int, head: tuple[int, ...]) -> int:

@@ -1,17 +1,23 @@
 """Group commit: many threads hand in work, one of them at a time carries it out for all.
 
 The first thread that finds nobody at work leads: it runs what has gathered, wakes those whose work is done, and hands
-the lead to one of those that came meanwhile. No thread of its own, no timer; a lone caller waits for nobody.
+the lead to one of those that came meanwhile. Before it starts, the new leader yields a few times to the threads just
+woken, so that a group holds nearly all of them and not every other one. No thread of its own, no timer; a lone caller
+waits for nobody.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_PATIENCE = 10
+"""How often a leader yields the processor, at most, to threads that are about to hand in more work."""
 
 
 class Work(Generic[T]):
@@ -49,6 +55,8 @@ class GroupCommit:
         self._gate = threading.Lock()
         self._queue: list[Work[object]] = []
         self._busy = False
+        self._width = 1  # size of the newest group
+        self._expected = 1  # threads that were at it when that group was done
 
     def submit(self, action: Callable[[], T]) -> T:
         """Runs ``action`` within a group; returns its result, or raises its error, once the group is done."""
@@ -79,9 +87,11 @@ class GroupCommit:
     def _lead(self, own: Work[T]) -> None:
         group: list[Work[object]] = [own]  # type: ignore[list-item]
         try:
+            self._gather()
             with self._gate:
                 group += self._queue
                 self._queue = []
+            self._width = len(group)
             self._run(group)
         except BaseException as error:
             for work in group:
@@ -92,8 +102,16 @@ class GroupCommit:
                 work.wake()
             self._pass_on()
 
+    def _gather(self) -> None:
+        """Gives the threads that the last group set free a moment to come back."""
+        for _ in range(_PATIENCE):
+            if len(self._queue) + 1 >= self._expected:
+                return
+            time.sleep(0)
+
     def _pass_on(self) -> None:
         with self._gate:
+            self._expected = len(self._queue) + self._width
             successor = self._queue.pop(0) if self._queue else None
             if successor:
                 successor.leads = True

@@ -46,7 +46,7 @@ _MIGRATIONS = [
     path.read_text(encoding="utf-8") for path in sorted(Path(__file__).with_name("migrations").glob("*.sql"))
 ]
 _PAGE_BYTES = 16384
-_CHECKPOINT_BYTES = 8 << 20
+_WAL_BYTES = 4 << 20  # copied to the database at this size, then written anew from its start
 _SAVE_EVERY_BLOCKS = 4096  # bounds what has to be summed when the journal is opened
 _LEDGER_SPAN_NS = 3600 * 10**9  # lines of the ledger are joined within an hour
 
@@ -243,9 +243,24 @@ class SqliteJournal:
 
     def _open(self) -> sqlite3.Connection:
         connection = open_database(self._path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
-        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_BYTES // _PAGE_BYTES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_BYTES // _PAGE_BYTES}")
+        connection.execute("PRAGMA secure_delete=FAST")
         connection.executemany(SQL["insert_stream"], [(self._node, name) for name in self._settings])
+        self._lay_out_log()
         return connection
+
+    def _lay_out_log(self) -> None:
+        """Makes the write-ahead log as long as it will get, so that a commit overwrites blocks that are there.
+
+        A sync then has no change of size or allocation to write, which nearly halves it. SQLite ignores what follows
+        the last valid frame.
+        """
+        with open(self._path.with_name(f"{DATABASE}-wal"), "ab") as log:
+            missing = _WAL_BYTES + _WAL_BYTES // 4 - log.tell()
+            if missing > 0:
+                log.write(bytes(missing))
+                log.flush()
+                os.fsync(log.fileno())
 
     def _load(self) -> tuple[int, int]:
         """Reads what is kept in memory from the database; returns the newest age and wall clock found there."""
