@@ -19,6 +19,7 @@ from edgewise.types import Detection
 _TAGS = ["cameras"]
 _BOUNDARY = "frame"
 _WAIT_S = 1.0
+_REPEAT_S = 0.15
 _ENDED = {Phase.ENDED, Phase.FAILED, Phase.STOPPED}
 
 
@@ -106,18 +107,26 @@ async def push_frame(name: FromPath[str], request: Request, context: Injected) -
 
 
 async def _pictures(context: Context, runner: PipelineRunner) -> AsyncIterator[bytes]:
-    shown = 0
+    """Every new picture. Browsers show a part only when the next one begins, so a picture that no other follows at once
+    is sent a second time.
+    """
+    shown, jpeg, once = 0, b"", False
     async with context.streams.place():
         while True:
-            latest = await context.streams.wait(runner.wait_next, shown, timeout_s=_WAIT_S)
-            if latest is None:
-                if runner.state().phase in _ENDED:
-                    return
-                continue
-            observation, jpeg = latest
-            shown = observation.frame.number
-            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-            yield head.encode() + jpeg + b"\r\n"
+            latest = await context.streams.wait(runner.wait_next, shown, timeout_s=_REPEAT_S if once else _WAIT_S)
+            if latest is not None:
+                observation, jpeg = latest
+                shown = observation.frame.number
+                yield _part(jpeg)
+            elif runner.state().phase in _ENDED:
+                return
+            elif once:
+                yield _part(jpeg)
+            once = latest is not None
+
+
+def _part(jpeg: bytes) -> bytes:
+    return f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode() + jpeg + b"\r\n"
 
 
 def _camera(context: Context, name: str) -> Camera:
