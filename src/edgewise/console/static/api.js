@@ -137,13 +137,15 @@ export const getThreshold = async (signal) => (await request("GET", "/v1/setting
 export const setThreshold = (threshold) => request("PUT", "/v1/settings/face-threshold", { json: { threshold } });
 
 /**
- * @param {{before?: number, limit?: number, kind?: string}} selection
+ * @param {{stream: string, kind?: string, before?: number, limit?: number}} selection
  * @param {AbortSignal} [signal]
+ * @returns {Promise<{events: import("./feed.js").JournalRecord[], next_before: number}>} Newest first; `next_before`
+ *   continues the list, 0 when there are no older ones.
  */
-export const getEvents = async (selection, signal) =>
-  (await request("GET", `/v1/events${query(selection)}`, { signal })).events;
+export const getEvents = (selection, signal) => request("GET", `/v1/events${query(selection)}`, { signal });
 
-export const eventStreamPath = "/v1/events/stream";
+/** @param {string} stream Of the journal, such as `events`. */
+export const eventStreamPath = (stream) => `/v1/events/stream${query({ stream })}`;
 
 /** @param {string} digest */
 export const snapshotPath = (digest) => `/v1/snapshots/${segment(digest)}`;

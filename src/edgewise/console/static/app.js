@@ -3,8 +3,7 @@
 import { loginNeeded } from "./api.js";
 import { Shell } from "./components/shell.js";
 import { ErrorNotice } from "./components/states.js";
-import { closeFeed, openFeed } from "./feed.js";
-import { html, render, useEffect, useErrorBoundary } from "./html.js";
+import { html, render, useErrorBoundary } from "./html.js";
 import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
 import { EventsPage } from "./pages/events.js";
 import { LivePage } from "./pages/live.js";
@@ -30,11 +29,6 @@ function App() {
   const login = useStore(loginNeeded);
   const wanted = useStore(route);
   const page = wanted in PAGES ? wanted : "try";
-  useEffect(() => {
-    if (login) return undefined;
-    openFeed();
-    return closeFeed;
-  }, [login]);
   if (login) return html`<${Shell} page="login" pages=${[]}><${LoginPage} /><//>`;
   return html`
     <${Shell} page=${page} pages=${Object.keys(PAGES)}>

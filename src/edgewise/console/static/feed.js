@@ -1,52 +1,74 @@
 /**
- * New journal records as they happen: one Server-Sent Events connection for the whole console, because a browser
- * opens only six connections to one HTTP/1.1 server.
+ * New journal records as they happen, by Server-Sent Events. A stream is followed while some component wants it, over
+ * one connection for all of them: a browser opens only six to one HTTP/1.1 server.
  */
 
 import { eventStreamPath } from "./api.js";
 import { useEffect, useRef } from "./html.js";
-import { createStore } from "./store.js";
+import { createStore, useStore } from "./store.js";
 
 /** @typedef {{node: string, stream: string, sequence: number, time_ns: number, kind: string, body: Object<string, any>, blobs: string[]}} JournalRecord */
 
-/** Whether the connection stands. @type {import("./store.js").Store<"connecting" | "open" | "closed">} */
-export const feedState = createStore("closed");
+/** One stream of the journal, and who follows it. */
+class Feed {
+  /** @param {string} stream */
+  constructor(stream) {
+    this.stream = stream;
+    /** @type {import("./store.js").Store<"closed" | "connecting" | "open">} */
+    this.state = createStore("closed");
+    this.listeners = new Set();
+    /** @type {EventSource | null} */
+    this.source = null;
+  }
 
-const listeners = new Set();
-/** @type {EventSource | null} */
-let source = null;
+  /**
+   * @param {(record: JournalRecord) => void} listener
+   * @returns {() => void} Ends it.
+   */
+  follow(listener) {
+    this.listeners.add(listener);
+    if (!this.source) this.open();
+    return () => {
+      this.listeners.delete(listener);
+      if (this.listeners.size === 0) this.close();
+    };
+  }
 
-/** Opens the connection; the browser itself reconnects and resumes after the last record it saw. */
-export function openFeed() {
-  closeFeed();
-  feedState.set("connecting");
-  source = new EventSource(eventStreamPath);
-  source.addEventListener("open", () => feedState.set("open"));
-  source.addEventListener("error", () => feedState.set(source?.readyState === EventSource.CLOSED ? "closed" : "connecting"));
-  source.addEventListener("record", (message) => {
-    const record = JSON.parse(message.data);
-    for (const listener of [...listeners]) listener(record);
-  });
+  /** The browser itself reconnects, and resumes after the last record it saw. */
+  open() {
+    const source = new EventSource(eventStreamPath(this.stream));
+    this.source = source;
+    this.state.set("connecting");
+    source.addEventListener("open", () => this.state.set("open"));
+    source.addEventListener("error", () => this.state.set(source.readyState === EventSource.CLOSED ? "closed" : "connecting"));
+    source.addEventListener("record", ({ data }) => {
+      const record = JSON.parse(data);
+      for (const listener of [...this.listeners]) listener(record);
+    });
+  }
+
+  close() {
+    this.source.close();
+    this.source = null;
+    this.state.set("closed");
+  }
 }
 
-/** Closes the connection. */
-export function closeFeed() {
-  source?.close();
-  source = null;
-  feedState.set("closed");
-}
+/** @type {Map<string, Feed>} */
+const feeds = new Map();
 
 /**
- * Calls back with every new record while the component is shown.
+ * Calls back with every new record of a stream while the component is shown.
  *
+ * @param {string} stream
  * @param {(record: JournalRecord) => void} onRecord
+ * @returns {"closed" | "connecting" | "open"} Whether the connection stands.
  */
-export function useFeed(onRecord) {
+export function useFeed(stream, onRecord) {
+  if (!feeds.has(stream)) feeds.set(stream, new Feed(stream));
+  const feed = feeds.get(stream);
   const latest = useRef(onRecord);
   latest.current = onRecord;
-  useEffect(() => {
-    const listener = (record) => latest.current(record);
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  }, []);
+  useEffect(() => feed.follow((record) => latest.current(record)), [feed]);
+  return useStore(feed.state);
 }

@@ -17,16 +17,17 @@ const FONT = "12px 'Instrument Sans', sans-serif";
  */
 
 /**
- * @param {{title: string, times: number[], lines: Line[], format: (value: number) => string}} props
- *   `times` in seconds since the Unix epoch.
+ * @param {{title: string, times: number[], lines: Line[], format: (value: number) => string, steps?: number[], named?: boolean}} props
+ *   `times` in seconds since the Unix epoch; `steps` are what may lie between two grid lines; `named` shows each
+ *   line's label.
  */
-export function Chart({ title, times, lines, format }) {
+export function Chart({ title, times, lines, format, steps, named = false }) {
   const box = useRef(null);
   const plot = useRef(null);
   const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
   const data = useMemo(() => [times, ...lines.map(({ values }) => values)], [times, lines]);
   useLayoutEffect(() => {
-    plot.current = new UPlot(settings(box.current, lines, format), data, box.current);
+    plot.current = new UPlot(settings(box.current, lines, { format, steps }), data, box.current);
     const observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }));
     observer.observe(box.current);
     return () => {
@@ -39,7 +40,7 @@ export function Chart({ title, times, lines, format }) {
     <figure class="card chart">
       <figcaption>
         <span class="chart-title">${title}</span>
-        ${lines.map(({ label, values }, index) => html`<${Latest} key=${label} index=${index} label=${lines.length > 1 ? label : ""} value=${latest(values)} format=${format} />`)}
+        ${lines.map(({ label, values }, index) => html`<${Latest} key=${label} index=${index} label=${named ? label : ""} value=${latest(values)} format=${format} />`)}
       </figcaption>
       <div class="chart-box" ref=${box} aria-hidden="true"></div>
     </figure>
@@ -75,22 +76,22 @@ function useColourScheme() {
 /**
  * @param {HTMLElement} box
  * @param {Line[]} lines
- * @param {(value: number) => string} format
+ * @param {{format: (value: number) => string, steps?: number[]}} scale
  */
-function settings(box, lines, format) {
+function settings(box, lines, { format, steps }) {
   const style = getComputedStyle(box);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--ink-2"), font: FONT, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   return {
     width: box.clientWidth,
     height: HEIGHT_PX,
-    padding: [8, 8, 0, 0],
+    padding: [8, 26, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.15, 1)] } },
+    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.2, 1)] } },
     axes: [
-      { ...axis, space: 90, grid: { show: false }, values: (_, splits) => splits.map(clock) },
-      { ...axis, size: AXIS_WIDTH_PX, space: 36, values: (_, splits) => splits.map(format) },
+      { ...axis, size: 30, space: 70, grid: { show: false }, values: (_, splits) => splits.map(clock) },
+      { ...axis, size: AXIS_WIDTH_PX, space: 36, incrs: steps, values: (_, splits) => splits.map(format) },
     ],
     series: [{}, ...lines.map(({ label }, index) => line(label, colour(`--line-${index % 4}`), lines.length === 1 ? colour("--line-0-fill") : undefined))],
   };

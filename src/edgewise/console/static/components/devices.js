@@ -4,50 +4,47 @@ import { commandDevice } from "../api.js";
 import { html, useEffect, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { Icon } from "./icon.js";
-import { showError } from "./toast.js";
+import { showError, showToast } from "./toast.js";
 
 /**
  * @typedef {Object} Device
  * @property {string} name
  * @property {"lock" | "light" | "thermostat" | "alarm"} kind
- * @property {Object<string, any>} state
+ * @property {Object<string, any>} state Its facts, by kind: `state`, `brightness`, `temperature_c`, `reason`.
  * @property {boolean} available
  */
 
 /**
- * How a kind looks: whether it is calm, its icon, its state in words, and its controls.
+ * How a kind looks: its tone and icon, its state in words, and its controls.
  *
  * @type {Object<string, {tone: (state: any) => string, icon: (state: any) => string, words: (state: any) => string, Controls: any}>}
  */
 const KINDS = {
   lock: {
-    tone: ({ locked }) => (locked ? "calm" : "good"),
-    icon: ({ locked }) => (locked ? "locked" : "unlocked"),
-    words: ({ locked }) => t(locked ? "lock.locked" : "lock.unlocked"),
+    tone: ({ state }) => (state === "unlocked" ? "good" : "calm"),
+    icon: ({ state }) => state,
+    words: ({ state }) => t(`lock.${state}`),
     Controls: LockControls,
   },
   light: {
-    tone: ({ on }) => (on ? "warm" : "calm"),
+    tone: ({ state }) => (state === "on" ? "warm" : "calm"),
     icon: () => "light",
-    words: ({ on, brightness }) => (on ? t("light.on", { brightness: formatNumber(brightness) }) : t("light.off")),
+    words: ({ state, brightness }) => t(`light.${state}`, { brightness }),
     Controls: LightControls,
   },
   thermostat: {
     tone: () => "calm",
     icon: () => "thermostat",
-    words: ({ target_c: target }) => degrees(target),
+    words: ({ temperature_c: degrees }) => `${formatNumber(degrees, 1)} °C`,
     Controls: ThermostatControls,
   },
   alarm: {
-    tone: ({ active }) => (active ? "bad" : "calm"),
+    tone: ({ state }) => (state === "raised" ? "bad" : "calm"),
     icon: () => "alarm",
-    words: ({ active }) => t(active ? "alarm.raised" : "alarm.clear"),
+    words: ({ state }) => t(`alarm.${state}`),
     Controls: AlarmControls,
   },
 };
-
-/** @param {number} celsius */
-const degrees = (celsius) => `${formatNumber(celsius, 1)} °C`;
 
 /** @param {{device: Device, onChange: () => void}} props */
 export function DeviceCard({ device, onChange }) {
@@ -56,7 +53,8 @@ export function DeviceCard({ device, onChange }) {
   const command = async (name, args) => {
     setBusy(true);
     try {
-      await commandDevice(device.name, name, args);
+      const { status } = await commandDevice(device.name, name, args);
+      if (status === "expired") showToast(t("device.expired", { name: device.name }), { bad: true });
     } catch (error) {
       showError(error);
     }
@@ -64,7 +62,14 @@ export function DeviceCard({ device, onChange }) {
     onChange();
   };
   return html`
-    <article class="device" data-kind=${device.kind} data-tone=${kind.tone(device.state)} aria-busy=${busy} aria-label=${device.name}>
+    <article
+      class="device"
+      data-kind=${device.kind}
+      data-state=${device.state.state}
+      data-tone=${kind.tone(device.state)}
+      aria-busy=${busy}
+      aria-label=${device.name}
+    >
       <span class="device-icon"><${Icon} name=${kind.icon(device.state)} /></span>
       <div class="device-words">
         <h3>${device.name}</h3>
@@ -73,12 +78,13 @@ export function DeviceCard({ device, onChange }) {
       <div class="device-controls">
         <${kind.Controls} device=${device} command=${command} disabled=${busy || !device.available} />
       </div>
+      ${device.state.reason && html`<p class="device-reason small">${device.state.reason}</p>`}
     </article>
   `;
 }
 
 function LockControls({ device, command, disabled }) {
-  const { locked } = device.state;
+  const locked = device.state.state === "locked";
   return html`
     <button type="button" class="button" disabled=${disabled} onClick=${() => command(locked ? "unlock" : "lock")}>
       <${Icon} name=${locked ? "unlocked" : "locked"} />${t(locked ? "lock.unlock" : "lock.lock")}
@@ -87,7 +93,8 @@ function LockControls({ device, command, disabled }) {
 }
 
 function LightControls({ device, command, disabled }) {
-  const { on, brightness } = device.state;
+  const { brightness } = device.state;
+  const on = device.state.state === "on";
   const [wanted, setWanted] = useState(brightness);
   useEffect(() => setWanted(brightness), [brightness]);
   return html`
@@ -99,7 +106,7 @@ function LightControls({ device, command, disabled }) {
       disabled=${disabled || !on}
       aria-label=${t("light.brightness", { name: device.name })}
       onInput=${(event) => setWanted(Number(event.target.value))}
-      onChange=${(event) => command("set", { on: true, brightness: Number(event.target.value) })}
+      onChange=${(event) => command("turn_on", { brightness: Number(event.target.value) })}
     />
     <button
       type="button"
@@ -108,7 +115,7 @@ function LightControls({ device, command, disabled }) {
       aria-checked=${on ? "true" : "false"}
       aria-label=${device.name}
       disabled=${disabled}
-      onClick=${() => command("set", { on: !on })}
+      onClick=${() => command(on ? "turn_off" : "turn_on")}
     ></button>
   `;
 }
@@ -116,8 +123,7 @@ function LightControls({ device, command, disabled }) {
 const STEP_C = 0.5;
 
 function ThermostatControls({ device, command, disabled }) {
-  const { target_c: target } = device.state;
-  const step = (change) => command("set", { target_c: target + change });
+  const step = (change) => command("set_temperature", { temperature_c: device.state.temperature_c + change });
   return html`
     <div class="stepper" role="group" aria-label=${t("thermostat.target", { name: device.name })}>
       <button type="button" class="button button-icon" aria-label=${t("thermostat.lower")} disabled=${disabled} onClick=${() => step(-STEP_C)}>
@@ -131,10 +137,11 @@ function ThermostatControls({ device, command, disabled }) {
 }
 
 function AlarmControls({ device, command, disabled }) {
-  const { active } = device.state;
+  const raised = device.state.state === "raised";
+  const args = raised ? {} : { reason: t("alarm.byHand") };
   return html`
-    <button type="button" class=${active ? "button button-danger" : "button"} disabled=${disabled} onClick=${() => command(active ? "clear" : "raise")}>
-      ${t(active ? "alarm.doClear" : "alarm.doRaise")}
+    <button type="button" class=${raised ? "button button-danger" : "button"} disabled=${disabled} onClick=${() => command(raised ? "clear" : "raise", args)}>
+      ${t(raised ? "alarm.doClear" : "alarm.doRaise")}
     </button>
   `;
 }

@@ -1,40 +1,51 @@
-/** Journal records as a person reads them: icon, tone and a sentence by their kind. */
+/** Journal records as a person reads them: icon, tone, a sentence, and where it came from. */
 
-import { hasText, t } from "../i18n/index.js";
+import { formatNumber, hasText, t } from "../i18n/index.js";
 
-/** By the longest prefix of the kind that is listed. */
+/** @typedef {import("../feed.js").JournalRecord} JournalRecord */
+
 const LOOKS = {
   "face.known": { icon: "known", tone: "good" },
-  "face.stranger": { icon: "stranger", tone: "warm" },
-  face: { icon: "people", tone: "calm" },
-  alarm: { icon: "alarm", tone: "bad" },
-  device: { icon: "device", tone: "calm" },
-  "device.lock": { icon: "locked", tone: "calm" },
-  rule: { icon: "check", tone: "calm" },
-  object: { icon: "try", tone: "calm" },
+  "face.unknown": { icon: "stranger", tone: "warm" },
+  "decision.done": { icon: "check", tone: "good" },
+  "decision.failed": { icon: "warning", tone: "bad" },
+  "device.command": { icon: "device", tone: "calm" },
 };
 
 const PLAIN = { icon: "events", tone: "calm" };
 
 /** @param {string} kind @returns {{icon: string, tone: string}} */
-export function lookOf(kind) {
-  const words = kind.split(".");
-  for (let length = words.length; length > 0; length -= 1) {
-    const look = LOOKS[words.slice(0, length).join(".")];
-    if (look) return look;
-  }
-  return PLAIN;
+export const lookOf = (kind) => LOOKS[kind] ?? PLAIN;
+
+/** @param {JournalRecord} record @returns {string} One sentence; the kind itself where there are no words for it. */
+export function sentenceOf({ kind, body }) {
+  if (kind === "device.command") return actionWords(body);
+  if (kind === "decision.done") return body.actions.map(actionWords).join(", ");
+  if (kind === "decision.failed") return t("event.decision.failed", { rule: body.rule, reason: reasonOf(body) });
+  const key = `event.${kind}`;
+  return hasText(key) ? t(key, plainFacts(body)) : kind;
 }
 
-/** @param {import("../feed.js").JournalRecord} record @returns {string} One sentence; the kind itself when there is none. */
-export function sentenceOf(record) {
-  const key = `event.${record.kind}`;
-  return hasText(key) ? t(key, textFacts(record.body)) : record.kind;
+/** @param {JournalRecord} record @returns {string} Which source it was seen by, or what led to it. */
+export function sourceOf({ kind, body }) {
+  if (kind === "device.command") return t("event.byHand");
+  if (kind.startsWith("decision.")) return t("event.rule", { rule: body.rule });
+  return body.source ?? "";
 }
 
-/** The facts of a body that can stand in a sentence. */
-const textFacts = (body) =>
-  Object.fromEntries(Object.entries(body).filter(([, value]) => typeof value === "string" || typeof value === "number"));
+/** @param {{device: string, command: string, arguments: Object<string, any>}} action */
+function actionWords({ device, command, arguments: args }) {
+  const key = `command.${command}`;
+  return hasText(key) ? t(key, { device, ...plainFacts(args) }) : `${device}: ${command}`;
+}
 
-/** @param {import("../feed.js").JournalRecord} record @returns {string} Which camera or sensor it came from. */
-export const sourceOf = (record) => record.body.source ?? "";
+/** @param {{error?: {message: string}, actions?: {error?: {message: string}}[]}} body */
+const reasonOf = ({ error, actions = [] }) => (error ?? actions.find((action) => action.error)?.error)?.message ?? "";
+
+/** The facts that can stand in a sentence, numbers in the person's own writing. */
+const plainFacts = (facts) =>
+  Object.fromEntries(
+    Object.entries(facts)
+      .filter(([, value]) => typeof value === "string" || typeof value === "number")
+      .map(([name, value]) => [name, typeof value === "number" ? formatNumber(value, Number.isInteger(value) ? 0 : 1) : value]),
+  );

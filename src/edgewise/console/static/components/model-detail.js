@@ -2,7 +2,7 @@
 
 import { getModel } from "../api.js";
 import { html } from "../html.js";
-import { formatMs, formatNumber, formatPercent, t } from "../i18n/index.js";
+import { formatFigure, formatMs, formatNumber, formatPercent, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
 import { Loaded } from "./states.js";
 
@@ -19,8 +19,8 @@ function Sections({ model }) {
     ${model.statistics && html`<${Use} statistics=${model.statistics} />`}
     <${Metrics} metrics=${manifest.metrics ?? []} />
     <${Variants} variants=${manifest.variants} open=${model.variant} />
-    <${Tensors} inputs=${manifest.inputs} outputs=${manifest.outputs} />
     <${Origin} licence=${manifest.licence} origin=${manifest.origin} lineage=${manifest.lineage ?? []} />
+    <${Tensors} inputs=${manifest.inputs} outputs=${manifest.outputs} />
   `;
 }
 
@@ -54,12 +54,18 @@ function Metrics({ metrics }) {
   if (!metrics.length) return null;
   const rows = metrics.map(({ name, value, unit, dataset, split = "", variant = "" }) => [
     name,
-    unit ? `${formatNumber(value, 3)} ${unit}` : value >= 0 && value <= 1 ? formatPercent(value, 2) : formatNumber(value, 3),
+    figureWords(value, unit),
     [dataset, split].filter(Boolean).join(", "),
     variant,
   ]);
   const heads = ["models.metric", "models.value", "models.dataset", "models.variant"].map((key) => t(key));
   return html`<${Section} title=${t("models.metrics")}><${Table} caption=${t("models.metrics")} heads=${heads} rows=${rows} /><//>`;
+}
+
+/** @param {number} value @param {string} unit A share of one is shown in percent. */
+function figureWords(value, unit = "") {
+  if (unit) return `${formatFigure(value)} ${unit}`;
+  return value >= 0 && value <= 1 ? formatPercent(value, 2) : formatFigure(value);
 }
 
 function Variants({ variants, open }) {

@@ -39,7 +39,7 @@ export function EnrolDialog({ onDone, onClose }) {
       <form onSubmit=${submit}>
         <div class="field">
           <label for=${id}>${t("people.name")}</label>
-          <input id=${id} required maxlength="64" autocomplete="off" value=${name} onInput=${(event) => setName(event.target.value)} />
+          <input id=${id} required maxlength="64" autocomplete="off" autofocus value=${name} onInput=${(event) => setName(event.target.value)} />
         </div>
         <${Photos} photos=${photos} onChange=${setPhotos} />
         <${Preferences} value=${preferences} onChange=${change} />

@@ -16,53 +16,72 @@ const COLOURS = 8;
  * @property {number} [similarity]
  */
 
-/** @param {string} text @returns {number} 0..COLOURS-1, the same for the same text. */
-export function colourOf(text) {
-  let hash = 7;
-  for (const character of text) hash = (hash * 31 + character.codePointAt(0)) % 65521;
-  return hash % COLOURS;
-}
-
 /** @param {Detection} found @returns {string} The name if it has one, else the label. */
 export const titleOf = (found) => found.name || found.label;
+
+/**
+ * Classes that colour what was found: the same title has the same colour from picture to picture, as far as there are
+ * colours that nothing else in this picture has.
+ *
+ * @param {Detection[]} found
+ * @returns {string[]} One for each.
+ */
+export function coloursOf(found) {
+  const taken = new Map();
+  for (const title of new Set(found.map(titleOf))) {
+    let colour = hashOf(title) % COLOURS;
+    const used = new Set(taken.values());
+    while (used.has(colour) && used.size < COLOURS) colour = (colour + 1) % COLOURS;
+    taken.set(title, colour);
+  }
+  return found.map((one) => `colour-${taken.get(titleOf(one))}`);
+}
+
+/** @param {string} text */
+function hashOf(text) {
+  let hash = 7;
+  for (const character of text) hash = (hash * 31 + character.codePointAt(0)) % 65521;
+  return hash;
+}
 
 /**
  * @param {{src: string, alt: string, width: number, height: number, found: Detection[], active: number}} props
  *   `active` is the index of the one to bring forward; -1 for none.
  */
 export function AnnotatedPicture({ src, alt, width, height, found, active }) {
+  const colours = coloursOf(found);
   const described = found.map((one) => `${titleOf(one)} ${formatPercent(one.score)}`).join(", ");
   return html`
     <div class="picture" data-dimmed=${active >= 0}>
       <img src=${src} alt=${described ? `${alt}: ${described}` : alt} />
       <svg class="picture-boxes" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-        ${found.map((one, index) => html`<${Box} key=${index} found=${one} active=${index === active} unit=${width / 160} />`)}
+        ${found.map((one, index) => html`<${Box} key=${index} found=${one} colour=${colours[index]} active=${index === active} unit=${width / 160} />`)}
       </svg>
       <div class="picture-tags" aria-hidden="true">
-        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} active=${index === active} width=${width} height=${height} />`)}
+        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} colour=${colours[index]} active=${index === active} width=${width} height=${height} />`)}
       </div>
     </div>
   `;
 }
 
-/** @param {{found: Detection, active: boolean, unit: number}} props */
-function Box({ found, active, unit }) {
+/** @param {{found: Detection, colour: string, active: boolean, unit: number}} props */
+function Box({ found, colour, active, unit }) {
   const { x1, y1, x2, y2 } = found.box;
   return html`
-    <g class=${`box colour-${colourOf(titleOf(found))}`} data-active=${active}>
+    <g class=${`box ${colour}`} data-active=${active}>
       <rect x=${x1} y=${y1} width=${x2 - x1} height=${y2 - y1} />
       ${(found.landmarks ?? []).map(([x, y]) => html`<circle cx=${x} cy=${y} r=${unit / 2} />`)}
     </g>
   `;
 }
 
-/** @param {{found: Detection, active: boolean, width: number, height: number}} props */
-function Tag({ found, active, width, height }) {
+/** @param {{found: Detection, colour: string, active: boolean, width: number, height: number}} props */
+function Tag({ found, colour, active, width, height }) {
   const { x1, y1 } = found.box;
   const place = { left: `${clampPercent(x1 / width)}%`, top: `${clampPercent(y1 / height)}%` };
   const inside = y1 / height < 0.06 ? " tag-inside" : "";
   return html`
-    <span class=${`tag colour-${colourOf(titleOf(found))}${inside}`} data-active=${active} style=${place}>
+    <span class=${`tag ${colour}${inside}`} data-active=${active} style=${place}>
       ${titleOf(found)} <span class="tag-score">${formatPercent(found.score)}</span>
     </span>
   `;
@@ -74,7 +93,8 @@ const clampPercent = (fraction) => Math.min(100, Math.max(0, fraction * 100));
 /** @param {{found: Detection[]}} props The same as words, for a list beside the picture. */
 export function FoundSummary({ found }) {
   if (!found.length) return html`<span class="muted">${t("live.nothing")}</span>`;
+  const colours = coloursOf(found);
   return html`${found.map(
-    (one, index) => html`<span key=${index} class=${`chip colour-${colourOf(titleOf(one))}`}><span class="swatch"></span>${titleOf(one)}</span>`,
+    (one, index) => html`<span key=${index} class=${`chip ${colours[index]}`}><span class="swatch"></span>${titleOf(one)}</span>`,
   )}`;
 }

@@ -1,8 +1,8 @@
 /** What a model answered, by its task. */
 
 import { html } from "../html.js";
-import { formatNumber, formatPercent, t } from "../i18n/index.js";
-import { colourOf, titleOf } from "./picture.js";
+import { formatFigure, formatPercent, t } from "../i18n/index.js";
+import { coloursOf, titleOf } from "./picture.js";
 
 /**
  * @param {{result: {task: string} & Object<string, any>, active: number, onActive: (index: number) => void}} props
@@ -37,12 +37,13 @@ function Labels({ result }) {
 /** Pointing at a line, or focusing it, brings its box forward in the picture. */
 function Objects({ result, active, onActive }) {
   if (!result.objects.length) return html`<p class="muted">${t("result.none")}</p>`;
+  const colours = coloursOf(result.objects);
   return html`
     <ol class="bars" onMouseLeave=${() => onActive(-1)}>
       ${result.objects.map((found, index) => {
         const show = () => onActive(index);
         return html`
-          <li key=${index} class=${`bar colour-${colourOf(titleOf(found))}`} data-best=${index === active}>
+          <li key=${index} class=${`bar ${colours[index]}`} data-best=${index === active}>
             <button type="button" class="bar-button" onMouseEnter=${show} onFocus=${show} onBlur=${() => onActive(-1)}>
               <span class="bar-label"><span class="swatch"></span>${titleOf(found)}</span>
               <span class="bar-value">${formatPercent(found.score, 1)}</span>
@@ -71,7 +72,7 @@ function Values({ result }) {
   return html`
     <dl class="facts">
       ${Object.entries(result.values).map(
-        ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${formatNumber(value, 3)} ${result.units?.[name] ?? ""}</dd></div>`,
+        ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${formatFigure(value)} ${result.units?.[name] ?? ""}</dd></div>`,
       )}
     </dl>
   `;

@@ -1,6 +1,6 @@
 /** The frame around all pages: brand, navigation, node state, language and theme. */
 
-import { getHealth } from "../api.js";
+import { getHealth, getSystem } from "../api.js";
 import { html, useEffect, useRef } from "../html.js";
 import { chooseLanguage, language, LANGUAGES, t } from "../i18n/index.js";
 import { theme, THEMES } from "../preferences.js";
@@ -73,11 +73,12 @@ function Navigation({ page, pages }) {
 /** The node's name and whether it answers. */
 function NodeState() {
   const health = useResource(getHealth, { everyMs: HEALTH_EVERY_MS });
+  const system = useResource(getSystem);
   const state = health.error ? "unreachable" : (health.value?.status ?? "connecting");
   return html`
     <p class="node-state" data-state=${state}>
       <span class="dot"></span>
-      <span class="node-name">${health.value?.node ?? "…"}</span>
+      <span class="node-name">${system.value?.node ?? "…"}</span>
       <span class="visually-hidden">${t(`health.${state}`)}</span>
     </p>
   `;

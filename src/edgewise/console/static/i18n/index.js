@@ -71,7 +71,10 @@ const locale = () => LOCALES[language.get()];
 export const formatNumber = (value, digits = 0) =>
   new Intl.NumberFormat(locale(), { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
 
-/** @param {number} fraction 0..1 */
+/** @param {number} value A measured figure: four significant digits. */
+export const formatFigure = (value) => new Intl.NumberFormat(locale(), { maximumSignificantDigits: 4 }).format(value);
+
+/** @param {number} fraction 0..1 @param {number} [digits] Digits after the point at most. */
 export const formatPercent = (fraction, digits = 0) =>
   new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: digits }).format(fraction);
 

@@ -7,46 +7,67 @@ import { Icon } from "../components/icon.js";
 import { Page } from "../components/page.js";
 import { Empty, Loaded } from "../components/states.js";
 import { showError } from "../components/toast.js";
-import { feedState, useFeed } from "../feed.js";
+import { useFeed } from "../feed.js";
 import { html, useState } from "../html.js";
 import { formatDay, formatTime, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
-import { useStore } from "../store.js";
 
 const PAGE_SIZE = 50;
 
-/** Filter name → glob of kinds, as the API takes it. */
-const FILTERS = { all: "", known: "face.known", strangers: "face.stranger", alarms: "alarm.*" };
+/** What can be chosen: a stream of the journal, and of that one kind or all. */
+const FILTERS = {
+  all: { stream: "events", kind: "" },
+  known: { stream: "events", kind: "face.known" },
+  strangers: { stream: "events", kind: "face.unknown" },
+  actions: { stream: "decisions", kind: "" },
+};
+
+/** @typedef {import("../feed.js").JournalRecord} JournalRecord */
 
 export function EventsPage() {
   const [filter, setFilter] = useState("all");
-  const kind = FILTERS[filter];
-  const events = useResource((signal) => getEvents({ kind, limit: PAGE_SIZE }, signal), { key: kind });
-  useFeed((record) => matches(kind, record.kind) && events.value && events.replace(merge(events.value, [record])));
+  return html`<${Filtered} key=${filter} filter=${filter} onFilter=${setFilter} />`;
+}
+
+/** @param {{filter: string, onFilter: (filter: string) => void}} props */
+function Filtered({ filter, onFilter }) {
+  const { stream, kind } = FILTERS[filter];
+  const list = useResource((signal) => getEvents({ stream, kind, limit: PAGE_SIZE }, signal));
+  const feed = useFeed(stream, (record) => {
+    if (list.value && (!kind || record.kind === kind)) list.replace(extended(list.value, [record]));
+  });
+  const older = async () => {
+    try {
+      const more = await getEvents({ stream, kind, limit: PAGE_SIZE, before: list.value.next_before });
+      list.replace({ ...extended(list.value, more.events), next_before: more.next_before });
+    } catch (error) {
+      showError(error);
+    }
+  };
   return html`
-    <${Page} name="events" actions=${html`<${FeedState} />`}>
-      <${Filter} value=${filter} onChange=${setFilter} />
-      <${Loaded} resource=${events}>
-        ${(records) => (records.length ? html`<${Timeline} key=${kind} records=${records} kind=${kind} onOlder=${events.replace} />` : html`<${NoEvents} />`)}
+    <${Page} name="events" actions=${html`<${FeedState} state=${feed} />`}>
+      <${Filter} value=${filter} onChange=${onFilter} />
+      <${Loaded} resource=${list}>
+        ${({ events, next_before: more }) => html`
+          ${events.length ? html`<${Timeline} records=${events} />` : html`<${NoEvents} />`}
+          ${more > 0 && html`<button type="button" class="button" onClick=${older}>${t("events.older")}</button>`}
+        `}
       <//>
     <//>
   `;
 }
 
-/** @param {string} glob @param {string} kind */
-const matches = (glob, kind) => glob === "" || glob === kind || (glob.endsWith("*") && kind.startsWith(glob.slice(0, -1)));
-
-/** Newest first, each record once. */
-function merge(records, more) {
-  const byPlace = new Map([...records, ...more].map((record) => [placeOf(record), record]));
-  return [...byPlace.values()].sort((one, other) => other.sequence - one.sequence);
+/** A list with more records: newest first, each once. */
+function extended(list, more) {
+  const byPlace = new Map([...list.events, ...more].map((record) => [placeOf(record), record]));
+  return { ...list, events: [...byPlace.values()].sort((one, other) => other.sequence - one.sequence) };
 }
 
-/** @param {import("../feed.js").JournalRecord} record */
+/** @param {JournalRecord} record */
 const placeOf = ({ node, stream, sequence }) => `${node}/${stream}/${sequence}`;
 
-function FeedState() {
-  const state = useStore(feedState);
+/** @param {{state: "closed" | "connecting" | "open"}} props */
+function FeedState({ state }) {
   return html`<span class="badge" data-state=${state === "open" ? "running" : "waiting"}>${t(`feed.${state}`)}</span>`;
 }
 
@@ -71,18 +92,9 @@ function NoEvents() {
   return html`<${Empty} icon="events" title=${t("events.none")}><p>${t("events.none.hint")}</p><//>`;
 }
 
-function Timeline({ records, kind, onOlder }) {
+/** @param {{records: JournalRecord[]}} props */
+function Timeline({ records }) {
   const [shown, setShown] = useState(null);
-  const [ended, setEnded] = useState(records.length < PAGE_SIZE);
-  const older = async () => {
-    try {
-      const more = await getEvents({ kind, limit: PAGE_SIZE, before: records.at(-1).sequence });
-      setEnded(more.length < PAGE_SIZE);
-      onOlder(merge(records, more));
-    } catch (error) {
-      showError(error);
-    }
-  };
   return html`
     ${byDay(records).map(
       ([day, ofDay]) => html`
@@ -94,21 +106,22 @@ function Timeline({ records, kind, onOlder }) {
         </section>
       `,
     )}
-    ${!ended && html`<button type="button" class="button" onClick=${older}>${t("events.older")}</button>`}
     ${shown && html`<${EventDialog} record=${shown} onClose=${() => setShown(null)} />`}
   `;
 }
 
-/** @returns {[string, import("../feed.js").JournalRecord[]][]} In the order of the records. */
+/** @param {JournalRecord[]} records @returns {[string, JournalRecord[]][]} In the order of the records. */
 function byDay(records) {
   const days = new Map();
   for (const record of records) {
     const day = formatDay(record.time_ns);
-    days.set(day, [...(days.get(day) ?? []), record]);
+    if (!days.has(day)) days.set(day, []);
+    days.get(day).push(record);
   }
   return [...days];
 }
 
+/** @param {{record: JournalRecord, onShow: (record: JournalRecord) => void}} props */
 function EventRow({ record, onShow }) {
   const { icon, tone } = lookOf(record.kind);
   const [snapshot] = record.blobs;
@@ -118,13 +131,14 @@ function EventRow({ record, onShow }) {
       <span class="event-icon"><${Icon} name=${icon} /></span>
       <span class="event-words">
         <span class="event-sentence">${sentenceOf(record)}</span>
-        <span class="muted small">${sourceOf(record)}</span>
+        <span class="event-source">${sourceOf(record)}</span>
       </span>
       ${snapshot ? html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />` : html`<span></span>`}
     </button>
   `;
 }
 
+/** @param {{record: JournalRecord, onClose: () => void}} props */
 function EventDialog({ record, onClose }) {
   const sentence = sentenceOf(record);
   return html`
@@ -132,6 +146,7 @@ function EventDialog({ record, onClose }) {
       ${record.blobs.map((digest) => html`<img key=${digest} class="snapshot" src=${snapshotPath(digest)} alt=${t("events.snapshot", { sentence })} />`)}
       <dl class="facts">
         <div><dt>${t("events.time")}</dt><dd>${formatDay(record.time_ns)}, ${formatTime(record.time_ns)}</dd></div>
+        <div><dt>${t("events.source")}</dt><dd>${sourceOf(record)}</dd></div>
         <div><dt>${t("events.kind")}</dt><dd><code>${record.kind}</code></dd></div>
         <div><dt>${t("events.place")}</dt><dd><code>${placeOf(record)}</code></dd></div>
       </dl>

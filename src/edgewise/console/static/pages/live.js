@@ -22,7 +22,7 @@ const STREAMS = 3;
 export function LivePage() {
   const cameras = useResource(getCameras, { everyMs: CAMERAS_EVERY_MS });
   const devices = useResource(getDevices, { everyMs: DEVICES_EVERY_MS });
-  useFeed(devices.reload);
+  useFeed("decisions", devices.reload);
   return html`
     <${Page} name="live">
       <div class="live">

@@ -57,7 +57,7 @@ function Row({ model, onShow, onChange }) {
           <li class="chip">${model.licence}</li>
           ${model.shipped && html`<li class="chip">${t("models.shipped")}</li>`}
         </ul>
-        ${model.reason && html`<p class="model-reason">${model.reason}</p>`}
+        ${model.reason && html`<p class="model-reason small">${model.reason}</p>`}
       </div>
       <div class="model-actions">
         <button type="button" class="button" aria-label=${t("models.details.of", { name: model.name })} onClick=${() => onShow(model.name)}>${t("models.details")}</button>

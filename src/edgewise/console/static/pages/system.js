@@ -12,6 +12,9 @@ import { useResource } from "../resource.js";
 const SYSTEM_EVERY_MS = 3000;
 const SLOW_EVERY_MS = 10_000;
 
+/** Grid lines of a chart of bytes: powers of two, from 1 MiB to 512 GiB. */
+const BYTE_STEPS = Array.from({ length: 20 }, (_, power) => 2 ** (20 + power));
+
 export function SystemPage() {
   const system = useResource(getSystem, { everyMs: SYSTEM_EVERY_MS });
   const health = useResource(getHealth, { everyMs: SLOW_EVERY_MS });
@@ -49,7 +52,7 @@ function Figures({ system }) {
   const { cpu, memory, pool } = system;
   const figures = [
     ["system.cpu", `${formatNumber(cpu.percent, 1)} %`, t("system.cores", { n: cpu.cores })],
-    ["system.memory", formatBytes(memory.rss_bytes), t("system.memory.of", { total: formatBytes(memory.total_bytes) })],
+    ["system.memory", memory.rss_bytes === null ? "–" : formatBytes(memory.rss_bytes), t("system.memory.of", { total: formatBytes(memory.total_bytes) })],
     ["system.queue", `${formatNumber(pool.queued)} / ${formatNumber(pool.capacity)}`, t("system.workers", { n: pool.workers })],
     ["system.uptime", formatDuration(system.uptime_s), `Edgewise ${system.version}`],
   ];
@@ -67,8 +70,8 @@ function Charts({ series }) {
   return html`
     <div class="charts">
       <${Chart} title=${t("system.cpu")} times=${series.time_s} lines=${[{ label: t("system.cpu"), values: series.cpu_percent }]} format=${(value) => `${formatNumber(value)} %`} />
-      <${Chart} title=${t("system.memory")} times=${series.time_s} lines=${[{ label: t("system.memory"), values: series.rss_bytes }]} format=${formatBytes} />
-      ${latency.length > 0 && html`<${Chart} key=${latency.length} title=${t("system.latency")} times=${series.time_s} lines=${latency} format=${formatMs} />`}
+      <${Chart} title=${t("system.memory")} times=${series.time_s} lines=${[{ label: t("system.memory"), values: series.rss_bytes }]} format=${formatBytes} steps=${BYTE_STEPS} />
+      ${latency.length > 0 && html`<${Chart} key=${latency.length} title=${t("system.latency")} times=${series.time_s} lines=${latency} format=${formatMs} named />`}
     </div>
   `;
 }
