@@ -65,6 +65,7 @@ def test_nobody_below_the_threshold_and_the_threshold_is_kept(
     store.add("Ada", [ADA], model=MODEL)
     stranger = vector(0.5, 0, np.sqrt(0.75))
     assert store.threshold == DEFAULT_THRESHOLD
+    store.threshold = 0.49
     assert store.match(stranger, model=MODEL) is not None
     store.threshold = 0.51
     assert store.match(stranger, model=MODEL) is None

@@ -62,7 +62,14 @@ def test_a_face_that_matches_two_people_is_nobody_until_it_is_consistent() -> No
 def test_a_blurred_frame_of_somebody_known_is_no_stranger() -> None:
     walk = Walk()
     walk.show(face("Ada"), times=3)
-    assert walk.show(face(), times=30) == []
+    assert walk.show(face(), times=11) + walk.show(face("Ada")) + walk.show(face(), times=11) == []
+
+
+def test_who_takes_the_place_of_somebody_known_without_a_gap_is_a_stranger_after_three_times_as_long() -> None:
+    walk = Walk()
+    walk.show(face("Ada"), times=3)
+    assert walk.show(face(), times=11) == []
+    assert walk.show(face()) == [""]
 
 
 def test_a_new_visit_is_announced_again_only_after_the_absence() -> None:
@@ -82,7 +89,7 @@ def test_a_known_person_and_a_stranger_side_by_side_are_both_announced() -> None
 def test_the_place_a_known_person_left_can_be_a_strangers_after_a_while() -> None:
     walk = Walk()
     walk.show(face("Ada"), times=3)
-    walk.show(times=12)
+    walk.show(times=6)
     assert walk.show(face(), times=4) == [""]
 
 
@@ -114,4 +121,4 @@ def test_nobody_is_announced_who_did_not_match_in_enough_of_the_recent_frames(
         for name in walk.show(*(face(name, x=60.0 * place) for name, place in people)):
             recent = [any(who == name for who, _ in frame) for frame in shown[: index + 1]]
             assert sum(recent) >= (SETTINGS.needed if name else SETTINGS.unknown_needed)
-        assert len(walk.state.tracks) <= 3 * 11
+        assert len(walk.state.tracks) <= 3 * (SETTINGS.window + 1)

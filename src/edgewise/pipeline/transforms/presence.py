@@ -22,8 +22,10 @@ Count = Annotated[int, Meta(ge=1, le=100)]
 # Two boxes of one face in successive frames overlap at least this much (intersection over union). Faces move by less
 # than half their width between frames at five frames a second; two faces side by side do not overlap at all.
 _SAME_FACE_IOU = 0.2
-# A track that was not seen for this long is over: by then somebody else may stand there.
+# A track that was not seen for this long, or for ``window`` frames, is over: by then somebody else may stand there.
 _TRACK_GAP_S = 1.0
+# How much longer than a new face a known one must match nobody before it counts as a stranger's.
+_KNOWN_PATIENCE = 3
 # Who matched nobody; no name of a person is empty.
 _STRANGER = ""
 
@@ -36,7 +38,7 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             else in them.
         window: See ``needed``.
         unknown_needed: A face is a stranger's once it matched nobody in this many frames running; a face that was
-            decided to be somebody stays so for as long as it is followed.
+            decided to be somebody has to match nobody three times as long: people turn their heads.
         absent_s: Seconds out of sight after which the next sighting is a new visit.
     """
 
@@ -52,6 +54,7 @@ class Track(msgspec.Struct, frozen=True):
     Attributes:
         face: The newest sighting.
         seen_ns: Its time.
+        missed: Frames since then.
         recent: Name and similarity of the last ``window`` sightings, oldest first.
         unmatched: How many sightings running matched nobody.
         who: Whom it was decided to be: a name, ``""`` for a stranger, None while undecided.
@@ -59,6 +62,7 @@ class Track(msgspec.Struct, frozen=True):
 
     face: Detection
     seen_ns: int
+    missed: int = 0
     recent: tuple[tuple[str, float], ...] = ()
     unmatched: int = 0
     who: str | None = None
@@ -123,7 +127,8 @@ def _follow(
         _sight(alive[partner[j]] if j in partner else Track(face, time_ns), face, settings.window, time_ns=time_ns)
         for j, face in enumerate(faces)
     ]
-    return followed + [track for i, track in enumerate(alive) if i not in partner.values()]
+    missing = [track for i, track in enumerate(alive) if i not in partner.values() and track.missed < settings.window]
+    return followed + [msgspec.structs.replace(track, missed=track.missed + 1) for track in missing]
 
 
 def _product(
@@ -146,7 +151,7 @@ def _decide(settings: PresenceSettings, track: Track) -> Track:
     names = [name for name, _ in track.recent if name]
     if len(set(names)) == 1 and len(names) >= settings.needed:
         return msgspec.structs.replace(track, who=names[0])
-    if not track.who and track.unmatched >= settings.unknown_needed:
+    if track.unmatched >= settings.unknown_needed * (_KNOWN_PATIENCE if track.who else 1):
         return msgspec.structs.replace(track, who=_STRANGER)
     return track
 
