@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from edgewise.models import golden
 from edgewise.models.manifest import Manifest, Metric
 from edgewise.models.model import Model
 from edgewise.models.package import check, save
+from edgewise.types import Classification
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = Path(edgewise.zoo.__file__).parent / "shipped"
@@ -56,6 +59,16 @@ def ship(
         raise SystemExit("\n".join(problem.message for problem in report.problems))
     for metric in metrics:
         print(f"{manifest.name}: {metric.name} {metric.value} on {metric.dataset}, {metric.split}")
+
+
+def classify(model: Model, items: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """The best class of each item, by preprocessing, engine and decoder as every caller gets them."""
+    found = []
+    for item in items:
+        result = model.predict(item).result
+        assert isinstance(result, Classification)
+        found.append(result.labels[0].index)
+    return np.asarray(found, np.int64)
 
 
 def export(network: nn.Module, manifest: Manifest, target: Path) -> None:

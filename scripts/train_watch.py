@@ -36,8 +36,7 @@ from edgewise.models.manifest import (
     Window,
 )
 from edgewise.models.model import Model
-from edgewise.types import Classification
-from shipping import ARTIFACT, ROOT, ship
+from shipping import ARTIFACT, ROOT, classify, ship
 
 NAME = "watch-activity"
 DATASET = "seglearn watch data (Burns et al. 2018)"
@@ -98,7 +97,8 @@ class Network(nn.Module):
         """See ``nn.Module``."""
         features = self.convolutions(series.transpose(1, 2)).transpose(1, 2)
         states, _ = self.recurrent(self.dropout(features))
-        return self.head(self.dropout(states.mean(1)))
+        scores: Tensor = self.head(self.dropout(states.mean(1)))
+        return scores
 
 
 def normalise(series: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def rotations(count: int, degrees: float) -> Tensor:
     x, y, z = (torch.randn(3, count) * np.deg2rad(degrees)).unbind()
     zero = torch.zeros(count)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(count, 3, 3)
-    return torch.linalg.matrix_exp(skew)
+    return torch.matrix_exp(skew)
 
 
 class Windows:
@@ -161,7 +161,7 @@ def train(recordings: Recordings, people: Sequence[int], recipe: Recipe) -> Netw
         series, labels = source.draw(recipe.batch)
         loss = functional.cross_entropy(model(series), labels, label_smoothing=recipe.label_smoothing)
         adam.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
         schedule.step()
@@ -218,10 +218,7 @@ def draft(recipe: Recipe, classes: int) -> Manifest:
 def measure(model: Model, recordings: Recordings, folds: Sequence[float]) -> tuple[Metric, ...]:
     """The package's own accuracy on the people it never saw, and what the recipe reached in all folds."""
     series, labels = windows(recordings, FOLDS[-1])
-    results = [prediction.result for prediction in model.predict_batch(list(series))]
-    right = [
-        isinstance(r, Classification) and r.labels[0].index == label for r, label in zip(results, labels, strict=True)
-    ]
+    right = classify(model, series) == labels
     people = "people 9 and 10, who are not in the training data"
     each = ", ".join(f"{value:.3f}" for value in folds)
     variant = model.variant.name
