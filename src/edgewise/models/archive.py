@@ -121,7 +121,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> Non
     seen: dict[str, str] = {}
     for entry in entries:
         name = entry.filename.removesuffix("/") if entry.is_dir() else entry.filename
-        packages.check_path(name, field="")
+        packages.check_path(name)
         if other := seen.get(name.casefold()):
             raise PackageError(f"{other!r} and {name!r} are one file where case does not count", file=name)
         seen[name.casefold()] = name

@@ -106,34 +106,36 @@ def inside(folder: Path, path: str) -> Path:
     Raises:
         PackageError: It does not.
     """
-    check_path(path, field="")
+    check_path(path)
     place = folder / path
     if not place.resolve().is_relative_to(folder.resolve()):
         raise PackageError(f"{path} points out of the package", file=path)
     return place
 
 
-def check_path(path: str, *, field: str) -> None:
-    r"""Refuses names that are not plain relative paths on every system.
+def check_path(path: str) -> None:
+    """Refuses what is not a plain relative path; see ``is_plain``.
 
     Raises:
-        PackageError: Absolute, with ``..``, ``\``, a drive, control characters, or reserved on some system.
+        PackageError: It is not.
+    """
+    if not is_plain(path):
+        raise PackageError(f"{path[:255]!r} is not a plain relative path", hint=_PLAIN, file=path[:255])
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path is relative, stays inside its folder and means the same on every system.
+
+    Not so: absolute ones, ``..``, backslashes, drives, control characters, names reserved on some system.
     """
     parts = path.split("/")
-    plain = (
+    return (
         0 < len(path) <= 255
         and all(part not in {"", ".", ".."} and part == part.strip(" ") and not part.endswith(".") for part in parts)
         and not _FORBIDDEN.search(path)
         and unicodedata.is_normalized("NFC", path)
         and all(part.split(".")[0].upper() not in _RESERVED for part in parts)
     )
-    if not plain:
-        raise PackageError(
-            f"{path[:255]!r} is not a plain relative path",
-            hint="Write it like 'golden/case.npz': forward slashes, inside the package.",
-            file=path[:255],
-            field=field,
-        )
 
 
 def verify(folder: Path, manifest: Manifest, paths: Iterable[str] | None = None) -> None:
@@ -236,7 +238,7 @@ def names(folder: Path) -> list[str]:
             continue
         if place.is_symlink() or not place.is_file():
             raise PackageError(f"{name} is a link or no plain file", file=name)
-        check_path(name, field="files")
+        check_path(name)
         found.append(name)
     return found
 
@@ -255,7 +257,8 @@ def _check_references(manifest: Manifest, text: str) -> None:
     _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
     _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
     for field, path in paths(manifest):
-        check_path(path, field=field)
+        if not is_plain(path):
+            raise fault(field, f"{path!r} is not a plain relative path", _PLAIN)
     _check_files(manifest)
     for index, spec in enumerate(manifest.inputs):
         Preprocessor(spec, field=f"inputs[{index}]")
@@ -306,12 +309,14 @@ def paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _check_files(manifest: Manifest) -> None:
     folded: dict[str, str] = {}
     for path in manifest.files:
-        check_path(path, field="files")
+        if not is_plain(path):
+            raise fault("files", f"{path!r} is not a plain relative path", _PLAIN)
         other = folded.setdefault(path.casefold(), path)
         if other != path:
             raise fault("files", f"{other!r} and {path!r} are one file where case does not count")
 
 
+_PLAIN = "Write it like 'golden/case.npz': forward slashes, inside the package."
 _FILES_BLOCK = re.compile(r"^files:.*\n?(?:(?:[ \t#].*)?\n|[ \t].*\Z)*", re.MULTILINE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{name}{digit}" for name in ("COM", "LPT") for digit in range(1, 10))}

@@ -75,7 +75,8 @@ def compare(
         return cannot(f"has shape {list(actual.shape)}, expected {list(expected.shape)}")
     if not np.can_cast(actual.dtype, np.float64, casting="same_kind"):
         return cannot(f"has datatype {actual.dtype}, which has no distance")
-    distance = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     largest = float(distance.max()) if distance.size else 0.0
     if not np.isfinite(largest):
         return cannot("holds NaN or infinite values")
