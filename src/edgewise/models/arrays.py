@@ -90,6 +90,8 @@ def read_csv(data: bytes, *, max_bytes: int = MAX_ARRAY_BYTES) -> Array:
         lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
         if lines and not _is_number(lines[0].split(",")[0]):
             lines = lines[1:]
+        if not lines:
+            raise DecodeError("This series is empty", hint="Give lines of comma-separated numbers.")
         rows = [[float(cell) for cell in line.split(",")] for line in lines]
         return np.array(rows, np.float32)
     except ValueError as error:
