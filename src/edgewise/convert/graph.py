@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from edgewise._lib.files import write_atomic
 from edgewise.convert.extras import need
 from edgewise.errors import PackageError
 from edgewise.types import DATATYPES, TensorSpec
@@ -79,27 +80,28 @@ class OnnxGraph:
         inputs = [self._laid(x, _NCHW), self._constant(kernel)]
         if bias is not None:
             inputs.append(self._constant(bias))
+        padding = _padding(kernel.shape[2:], strides, dilations) if same else {}
         return self._channels_first(
-            "Conv", inputs, strides=list(strides), dilations=list(dilations), group=groups, auto_pad=_auto_pad(same)
+            "Conv", inputs, strides=list(strides), dilations=list(dilations), group=groups, **padding
         )
 
     def max_pool(self, x: Value, *, size: Sequence[int], strides: Sequence[int], same: bool) -> Value:
         """Maximum over windows of ``size``, height and width."""
+        padding = _padding(size, strides, (1, 1)) if same else {}
         return self._channels_first(
-            "MaxPool", [self._laid(x, _NCHW)], kernel_shape=list(size), strides=list(strides), auto_pad=_auto_pad(same)
+            "MaxPool", [self._laid(x, _NCHW)], kernel_shape=list(size), strides=list(strides), **padding
         )
 
     def resize_bilinear(self, x: Value, size: Sequence[int], *, coordinates: str) -> Value:
         """Scales to ``size``, height and width; ``coordinates`` is ONNX's name of how points are mapped."""
         import numpy as np
 
-        sizes = self._constant(np.array(size, np.int64))
+        laid = self._laid(x, _NCHW)
+        # Not by the attribute "axes": ONNX Runtime 1.31 moves a transpose through such a Resize wrongly.
+        kept = self._node("Shape", [laid], start=0, end=2)[0]
+        sizes = self._node("Concat", [kept, self._constant(np.array(size, np.int64))], axis=0)[0]
         return self._channels_first(
-            "Resize",
-            [self._laid(x, _NCHW), "", "", sizes],
-            axes=[2, 3],
-            mode="linear",
-            coordinate_transformation_mode=coordinates,
+            "Resize", [laid, "", "", sizes], mode="linear", coordinate_transformation_mode=coordinates
         )
 
     def unary(self, op: str, x: Value, **attributes: Any) -> Value:
@@ -163,7 +165,11 @@ class OnnxGraph:
         return self.binary("Sub", self.unary("Relu", x), self.binary("Mul", negative, slope))
 
     def save(self, path: Path) -> None:
-        """Checks the graph and writes it to one file."""
+        """Checks the graph and writes it to one file.
+
+        Raises:
+            PackageError: The network makes no valid graph.
+        """
         helper = self._onnx.helper
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, initializer=list(self._constants.values())
@@ -171,8 +177,11 @@ class OnnxGraph:
         model = helper.make_model(
             graph, producer_name="edgewise", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
         )
-        self._onnx.checker.check_model(model, full_check=True)
-        path.write_bytes(model.SerializeToString())
+        try:
+            self._onnx.checker.check_model(model, full_check=True)
+        except (self._onnx.checker.ValidationError, self._onnx.shape_inference.InferenceError) as error:
+            raise PackageError(f"The network makes no valid ONNX graph: {error}") from error
+        write_atomic(path, model.SerializeToString())
 
     def _channels_first(self, op: str, inputs: list[str], **attributes: Any) -> Value:
         return Value(self._node(op, inputs, **attributes)[0], _NHWC)
@@ -234,5 +243,11 @@ def _inverse(order: Sequence[int]) -> tuple[int, ...]:
     return tuple(order.index(axis) for axis in range(len(order)))
 
 
-def _auto_pad(same: bool) -> str:
-    return "SAME_UPPER" if same else "VALID"
+def _padding(size: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> dict[str, Any]:
+    """TensorFlow's ``SAME`` as attributes: in numbers where they do not depend on the size of the picture."""
+    if tuple(strides) == (1, 1):
+        total = [(side - 1) * dilation for side, dilation in zip(size, dilations, strict=True)]
+        return {"pads": [*(each // 2 for each in total), *(each - each // 2 for each in total)]}
+    if tuple(dilations) == (1, 1):
+        return {"auto_pad": "SAME_UPPER"}
+    raise PackageError("Cannot convert a convolution with both stride and dilation that keeps the size")

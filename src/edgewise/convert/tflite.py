@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _DATATYPES: dict[int, Datatype] = {0: "FP32", 2: "INT32", 4: "INT64"}  # tflite.TensorType
 _RELU = 1  # tflite.ActivationFunctionType
+# What reading a flatbuffer raises whose offsets lead nowhere; it has no check of its own.
+_DAMAGE = (struct.error, ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError, MemoryError)
 _UNARY = {"ABS": "Abs", "RELU": "Relu", "LOGISTIC": "Sigmoid", "TANH": "Tanh", "SQRT": "Sqrt", "NEG": "Neg"}
 _BINARY = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min"}
 
@@ -32,18 +35,16 @@ def convert(source: Path, target: Path, *, dynamic_batch: bool = True) -> None:
         MissingExtraError: The extra ``convert`` is not installed.
         PackageError: The file is damaged, or uses what this converter does not know. Facts: ``operator``.
     """
-    model = _read(source)
-    graph = OnnxGraph(source.stem, dynamic_batch=dynamic_batch)
-    _Network(model, graph).build()
-    graph.save(target)
-
-
-def _read(source: Path) -> Any:
     tflite = need("tflite")
+    graph = OnnxGraph(source.stem, dynamic_batch=dynamic_batch)
     content = source.read_bytes()
     if content[4:8] != b"TFL3":
         raise PackageError(f"{source.name} is not a LiteRT model", file=source.name)
-    return tflite.Model.GetRootAs(content)
+    try:
+        _Network(tflite.Model.GetRootAs(content), graph).build()
+    except _DAMAGE as error:
+        raise PackageError(f"{source.name} is damaged: {error}", file=source.name) from error
+    graph.save(target)
 
 
 class _Operator(NamedTuple):

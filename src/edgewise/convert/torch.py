@@ -30,7 +30,8 @@ def load_weights(source: Path) -> dict[str, Any]:
     """
     torch = need("torch")
     try:
-        weights = torch.load(source, map_location="cpu", weights_only=True)
+        with _quiet():
+            weights = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise PackageError(f"{source.name} is no file of weights: {_first_line(error)}", file=source.name) from error
     if not isinstance(weights, dict) or not all(torch.is_tensor(value) for value in weights.values()):
