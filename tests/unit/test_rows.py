@@ -19,6 +19,7 @@ ROWS = [
     {"node"},
     {"api", "console", "testing"},
     {"cli"},
+    {"__main__"},
 ]
 ROW = {package: number for number, row in enumerate(ROWS) for package in row}
 

@@ -87,11 +87,17 @@ def model_name(name_or_path: str) -> str:
 
 
 def make_devices(settings: Settings, *, clock: Clock = _CLOCK) -> Devices:
-    """All devices: virtual ones, and real ones on the broker."""
+    """All devices: those with a topic on the broker, the others virtual."""
     from edgewise.pipeline.devices import Devices
+    from edgewise.pipeline.sinks.mqtt import Broker
     from edgewise.pipeline.sinks.virtual import VirtualDevice
 
-    return Devices([VirtualDevice(name, device) for name, device in settings.devices.items()], clock=clock)
+    broker = Broker(settings.mqtt, node=settings.node.name, clock=clock) if settings.mqtt else None
+    devices = [
+        broker.device(name, device) if broker and device.topic else VirtualDevice(name, device)
+        for name, device in settings.devices.items()
+    ]
+    return Devices(devices, clock=clock, connections=[broker] if broker else [])
 
 
 def make_pipeline(
