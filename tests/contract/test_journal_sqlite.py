@@ -17,5 +17,5 @@ class TestSqliteJournal(JournalContract):
 
 TestSqliteMachine = journal_machine(open_journal, durable=True)
 TestSqliteMachine.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -28,12 +28,16 @@ def open_database(path: Path | None, migrations: Sequence[str], *, page_bytes: i
     """
     try:
         connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=30.0)
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    try:
         connection.execute(f"PRAGMA page_size={page_bytes}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection, migrations)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
+        connection.close()
         raise translate(error, path) from error
     return connection
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import logging
 import os
 import sqlite3
 import threading
@@ -41,6 +42,8 @@ from edgewise.types import Entry, Record
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _MIGRATIONS = [
     path.read_text(encoding="utf-8") for path in sorted(Path(__file__).with_name("migrations").glob("*.sql"))
@@ -114,13 +117,6 @@ class SqliteJournal:
         self._blobs = blobs
         self._path = folder / DATABASE
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _lock(folder)
-        try:
-            self._connection = self._open()
-            self._reader = SqliteReader(folder, node=node)
-        except BaseException:
-            os.close(self._lock_file)
-            raise
         self._closed = False
         self._streams: dict[str, _Stream] = {}
         self._changed = threading.Condition()
@@ -128,10 +124,15 @@ class SqliteJournal:
         self._released = 0
         self._blob_changes: tuple[set[str], set[str]] = set(), set()
         self._group = GroupCommit(self._run)
-        self._age = retention.AgeClock(self._clock, *self._load())
-        if blobs:
-            blobs.adopt(row[0] for row in self._connection.execute(SQL["select_blob_refs"]))
-        self.retain()
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, _lock(folder))
+            self._connection = opened.enter_context(contextlib.closing(self._open()))
+            self._reader = opened.enter_context(contextlib.closing(SqliteReader(folder, node=node)))
+            self._age = retention.AgeClock(self._clock, *self._load())
+            if blobs:
+                blobs.adopt(row[0] for row in self._connection.execute(SQL["select_blob_refs"]))
+            self.retain()
+            self._opened = opened.pop_all()
 
     # What a producer and a reader see.
 
@@ -235,32 +236,21 @@ class SqliteJournal:
         with contextlib.suppress(ClosedError):
             self._submit(self._finish)
             self._wake()
-            self._reader.close()
-            self._connection.close()
-            os.close(self._lock_file)
+            self._opened.close()
 
     # Opening.
 
     def _open(self) -> sqlite3.Connection:
         connection = open_database(self._path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
-        connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_BYTES // _PAGE_BYTES}")
-        connection.execute("PRAGMA secure_delete=FAST")
-        connection.executemany(SQL["insert_stream"], [(self._node, name) for name in self._settings])
-        self._lay_out_log()
+        try:
+            connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_BYTES // _PAGE_BYTES}")
+            connection.execute("PRAGMA secure_delete=FAST")
+            connection.executemany(SQL["insert_stream"], [(self._node, name) for name in self._settings])
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error, self._path) from error
+        _lay_out(self._path.with_name(f"{DATABASE}-wal"))
         return connection
-
-    def _lay_out_log(self) -> None:
-        """Makes the write-ahead log as long as it will get, so that a commit overwrites blocks that are there.
-
-        A sync then has no change of size or allocation to write, which nearly halves it. SQLite ignores what follows
-        the last valid frame.
-        """
-        with open(self._path.with_name(f"{DATABASE}-wal"), "ab") as log:
-            missing = _WAL_BYTES + _WAL_BYTES // 4 - log.tell()
-            if missing > 0:
-                log.write(bytes(missing))
-                log.flush()
-                os.fsync(log.fileno())
 
     def _load(self) -> tuple[int, int]:
         """Reads what is kept in memory from the database; returns the newest age and wall clock found there."""
@@ -597,3 +587,22 @@ def _lock(folder: Path) -> int:
             hint="Stop the other node, or use another data folder.",
         ) from error
     return descriptor
+
+
+def _lay_out(log: Path) -> None:
+    """Makes the write-ahead log as long as it will get, so that a commit overwrites blocks that are there.
+
+    A sync then has no change of size or allocation to write, which nearly halves it. SQLite ignores what follows the
+    last valid frame.
+    """
+    try:
+        with open(log, "ab", buffering=0) as file:
+            length = file.tell()
+            try:
+                file.write(bytes(max(0, _WAL_BYTES + _WAL_BYTES // 4 - length)))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(length)  # leaves the little room there is to the records
+                raise
+    except OSError as error:
+        _log.debug("%s was not laid out, so syncs take longer: %s", log, error)
