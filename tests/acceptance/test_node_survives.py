@@ -65,7 +65,7 @@ class Home:
         self.settings = folder / "edgewise.yaml"
         self.settings.write_text(mqtt + SETTINGS.replace("TOPIC", topic))
         self.environment = {"EDGEWISE_CACHE": str(cache)}
-        self.node = RunningNode(self.settings, environment=self.environment)
+        self.node = RunningNode(folder, environment=self.environment)
         self.visit = encode_jpeg(next(approach(read(PHOTO), frames=1, start=0.9, end=0.9)))
 
     def get(self, path: str, **query: Any) -> Any:

@@ -1,5 +1,6 @@
 """Every command and program in the READMEs and the tutorial is run as it stands there."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -7,17 +8,18 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import tomllib
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgewise.testing.node import RunningNode
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PAGES = ["README.md", "README.zh-CN.md"]
+TUTORIAL = "docs/tutorial.md"
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TIMEOUT_S = 150
 
 
@@ -52,23 +54,33 @@ def environment(zoo_cache: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def node(desk: Path, environment: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(["edgewise", "up"], cwd=desk, env=environment, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{environment['EDGEWISE_HTTP__PORT']}/v1/health"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-        yield
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+class Reader:
+    """Somebody who types the commands of a page, one after the other, in a terminal of their own."""
+
+    def __init__(self, desk: Path, environment: dict[str, str]) -> None:
+        self._desk = desk
+        self._environment = environment
+        self._nodes = contextlib.ExitStack()
+
+    def type(self, command: str) -> None:
+        started = re.fullmatch(r"(?:cd (\S+) && )?edgewise up", command)
+        if started:
+            folder = self._desk / (started[1] or ".")
+            self._nodes.enter_context(RunningNode(folder, environment=self._environment))
+        elif command.startswith("make "):
+            assert re.search(rf"^{shlex.split(command)[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        elif command.startswith("pip install "):
+            wanted = re.search(r"edgewise\[(.*)\]", command)
+            assert wanted
+            assert set(wanted[1].split(",")) <= set(EXTRAS)
+        elif "-m venv" not in command:
+            run(command, desk=self._desk, environment=self._environment)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._nodes.close()
 
 
 def run(command: str, *, desk: Path, environment: dict[str, str]) -> None:
@@ -86,21 +98,11 @@ def test_both_readmes_give_the_same_commands_and_programs() -> None:
 
 
 @pytest.mark.zoo
-@pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_a_readme_runs(page: str, desk: Path, environment: dict[str, str]) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for command in commands(page):
-        if command == "edgewise up":
-            continue  # it is up
-        if command.startswith("make "):
-            assert re.search(rf"^{shlex.split(command)[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        elif command.startswith("pip install "):
-            wanted = re.search(r"edgewise\[(.*)\]", command)
-            assert wanted
-            assert set(wanted[1].split(",")) <= set(extras)
-        else:
-            run(command, desk=desk, environment=environment)
+@pytest.mark.parametrize("page", [*PAGES, TUTORIAL])
+def test_every_command_of_a_page_runs(page: str, desk: Path, environment: dict[str, str]) -> None:
+    with Reader(desk, environment) as reader:
+        for command in commands(page):
+            reader.type(command)
 
 
 @pytest.mark.parametrize("page", PAGES)

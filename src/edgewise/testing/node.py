@@ -22,7 +22,7 @@ class RunningNode:
     """``edgewise up`` as a person starts it. A context manager.
 
     Args:
-        settings: Its settings file; the node runs in the file's folder.
+        folder: Where it runs, with its ``edgewise.yaml`` if it has one.
         environment: Variables besides those of this process.
 
     Attributes:
@@ -30,8 +30,8 @@ class RunningNode:
         output: What it has printed, line by line.
     """
 
-    def __init__(self, settings: Path, *, environment: Mapping[str, str] | None = None) -> None:
-        self._settings = settings
+    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -55,8 +55,8 @@ class RunningNode:
         self._ready.clear()
         self.output.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgewise", "up", "--config", str(self._settings)],
-            cwd=self._settings.parent,
+            [sys.executable, "-m", "edgewise", "up"],
+            cwd=self._folder,
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
