@@ -33,6 +33,8 @@ _STRUCTS = (
     structs.IndexEntry,
     structs.RepositoryRequest,
 )
+# Request bodies with unknown fields are refused; Litestar does not say so.
+_STRICT = {"CommandRequest", "PredictRequest", "PreferencesRequest", "SessionRequest", "Threshold"}
 # Bodies that Litestar cannot know: the handlers read them themselves.
 _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/v1/people", "post"): {
@@ -65,6 +67,9 @@ def document(of_litestar: dict[str, Any]) -> bytes:
         "schemas": {**of_litestar.get("components", {}).get("schemas", {}), **schemas},
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
     }
+    for name, schema in whole["components"]["schemas"].items():
+        if name.rpartition(".")[2] in _STRICT:
+            schema["additionalProperties"] = False
     for path, operations in whole["paths"].items():
         for method, operation in operations.items():
             if method in {"get", "post", "put", "patch", "delete"}:
@@ -76,6 +81,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Adds what every operation has: the error bodies, and bodies that only the handler knows."""
     body = _ref(OipErrorBody if path.startswith("/v2") else ErrorBody)
     responses = {status: answer for status, answer in operation["responses"].items() if not status.startswith("4")}
+    responses.get("204", {}).pop("content", None)
     error = {"content": {"application/json": {"schema": body}}}
     responses["4XX"] = {"description": "The request cannot be served as it is.", **error}
     responses.setdefault("503", {"description": "Not now: try again later.", **error})

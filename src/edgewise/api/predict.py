@@ -13,7 +13,7 @@ from edgewise.api import forms
 from edgewise.api.errors import MediaTypeError, MethodError
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
-from edgewise.api.wire import Request
+from edgewise.api.wire import Request, decode_json
 from edgewise.errors import DecodeError, InputError
 from edgewise.models.prediction import Prediction, Timing
 from edgewise.types import Result
@@ -157,10 +157,7 @@ def read_input(body: memoryview, content_type: bytes) -> Any:
 
 
 def _from_json(body: memoryview) -> Any:
-    try:
-        request = msgspec.json.decode(body, type=PredictRequest)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DecodeError(f"The body cannot be read: {error}") from error
+    request = decode_json(body, PredictRequest)
     if (request.image is None) == (request.series is None):
         raise InputError('Give either "image" (base64) or "series" (numbers)')
     if request.image is None:
@@ -189,7 +186,6 @@ def _truth(text: str) -> bool:
 def _scalar(text: str) -> Any:
     """A query's text as the number or truth it spells, else itself."""
     try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        return msgspec.json.decode(text, type=bool | int | float)
+    except msgspec.DecodeError:
         return text
-    return value if isinstance(value, bool | int | float) else text

@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from edgewise.api.errors import SlowError
-from edgewise.errors import InputError, TooLargeError
+from edgewise.errors import DecodeError, InputError, TooLargeError
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 JSON = b"application/json"
@@ -193,6 +194,18 @@ def _take(message: Message, chunks: list[bytes]) -> bool:
         raise PeerGoneError
     chunks.append(message.get("body", b""))
     return bool(message.get("more_body", False))
+
+
+def decode_json(body: bytes | memoryview, kind: type[T]) -> T:
+    """A JSON body as a value of a type.
+
+    Raises:
+        DecodeError: It is no JSON, or not of that type.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"The body cannot be read: {error}") from error
 
 
 def too_large(limit: int) -> TooLargeError:

@@ -60,7 +60,7 @@ def decode(body: memoryview, json_length: int | None) -> tuple[InferRequest, dic
         raise DecodeError(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
     try:
         request = _decoder.decode(body[:json_length])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"The inference request cannot be read: {error}") from error
     return request, _arrays(request.inputs, body[len(body) if json_length is None else json_length :])
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from edgewise import __version__
 from edgewise.api.errors import MethodError
 from edgewise.api.jobs import Jobs
 from edgewise.api.oip import structs
 from edgewise.api.oip.infer import Inference
-from edgewise.api.wire import Request
-from edgewise.errors import DecodeError, EdgewiseError, InputError, NotFoundError
+from edgewise.api.wire import Request, decode_json
+from edgewise.errors import EdgewiseError, InputError, NotFoundError
 
 if TYPE_CHECKING:
     from edgewise.models.manifest import Input, Manifest, Output
     from edgewise.node.repository import Counts, LoadedModel, ModelRepository
 
+T = TypeVar("T")
 Handler: TypeAlias = Callable[[Request], Awaitable[None]]
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
@@ -172,15 +171,10 @@ def _no_such_path(path: str) -> NotFoundError:
     return NotFoundError(f"There is no {path}", hint="The paths stand in /schema/openapi.json.", kind="path", name=path)
 
 
-async def _control(request: Request, kind: type[Any]) -> Any:
+async def _control(request: Request, kind: type[T]) -> T:
     """The body of a control request; an empty one stands for all defaults."""
     body = await request.body(max_bytes=_MAX_CONTROL_BYTES)
-    if not body:
-        return kind()
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DecodeError(f"The body cannot be read: {error}") from error
+    return decode_json(body or b"{}", kind)
 
 
 def _tensor(tensor: Input | Output) -> structs.TensorMetadata:

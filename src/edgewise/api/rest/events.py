@@ -24,7 +24,8 @@ _MAX_SCANNED = 20_000
 _MAX_LOSSES = 1000
 _WAIT_S = 1.0
 _KEEP_ALIVE_S = 15
-_SEQUENCE_MAX = 2**63 - 1
+# The largest integer that every JSON reader keeps exact.
+_SEQUENCE_MAX = 2**53 - 1
 
 
 class EventList(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from edgewise.api import forms
 from edgewise.api.rest.context import Context, Injected, blocking
-from edgewise.errors import DecodeError, InputError
+from edgewise.api.wire import decode_json
+from edgewise.errors import InputError
 from edgewise.media import images
 from edgewise.people.store import Person
 
@@ -42,7 +43,7 @@ class PreferencesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cosine similarity from which two faces are the same person's."""
 
-    threshold: Annotated[float, Meta(ge=-1, le=1)]
+    threshold: Annotated[float, Meta(ge=0, le=1)]
 
 
 @get("/v1/people", tags=_TAGS)
@@ -128,10 +129,7 @@ def _enrol(context: Context, body: memoryview, content_type: bytes) -> Person:
 def _preferences(parts: list[forms.Part]) -> dict[str, Any]:
     if not parts:
         return {}
-    try:
-        return msgspec.json.decode(parts[-1].data, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DecodeError(f"preferences are no JSON object: {error}", field="preferences") from error
+    return decode_json(parts[-1].data, dict[str, Any])
 
 
 def _summary(person: Person) -> PersonSummary:

@@ -1,0 +1,54 @@
+"""Schemathesis over the OpenAPI document: every answer is one the document knows, and none is a failure of the node."""
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+# These never end; their own tests read them.
+ENDLESS = {"/v1/events/stream", "/v1/cameras/{name}/live"}
+# Whether these take a body depends on what a schema cannot say: that bytes are a picture with a face, that data fit a
+# tensor's shape, that a command is one of this device's kind.
+CONTENT_DECIDES = {
+    "/v1/models/{name}/predict",
+    "/v1/people",
+    "/v1/cameras/{name}/frames",
+    "/v1/devices/{name}/commands",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/v2/repository/models/{name}/load",
+}
+EXAMPLES = 8
+
+
+def failures(operation, mode: GenerationMode) -> list[str]:
+    """What Schemathesis finds about one operation."""
+
+    @given(operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def run(case) -> None:
+        case.call_and_validate(excluded_checks=excluded)
+
+    excluded = [positive_data_acceptance] if operation.path in CONTENT_DECIDES else []
+    try:
+        run()
+    except Unsatisfiable:  # nothing can be wrong about a request without parameters and body
+        return []
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 (all operations are looked at before it fails)
+        return [f"{operation.label}: {error}"]
+    return []
+
+
+def test_the_document_holds_for_every_operation(api) -> None:
+    document = schemathesis.openapi.from_url(f"{api.address}/schema/openapi.json")
+    operations = [result.ok() for result in document.get_all_operations()]
+    assert len(operations) > 35
+    found = [
+        failure
+        for operation in operations
+        if operation.path not in ENDLESS
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+        for failure in failures(operation, mode)
+    ]
+    assert not found, "\n\n".join(found)
