@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewise._lib import documents
 from edgewise._lib.documents import Override, decode_yaml, parse_value
 from edgewise.errors import EdgewiseError, SettingsError
 
@@ -80,3 +81,27 @@ def test_an_override_takes_the_place_of_a_value_and_is_named_when_it_is_wrong() 
 )
 def test_a_word_from_the_environment_is_read_as_yaml_reads_it(text: str, value: object) -> None:
     assert parse_value(text) == value
+
+
+@pytest.mark.parametrize("text", ["? [a]\n: b", "? {a: b}\n: c"])
+def test_keys_that_are_no_words_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="key must be a plain word"):
+        decode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("22:30", "22:30"),
+        ("1e-3", 1e-3),
+        ("-.5", -0.5),
+        ("017", "017"),
+        ("0x1F", 31),
+        ("1_000", "1_000"),
+        ("2024-01-01", "2024-01-01"),
+        ("yes", "yes"),
+        ("", None),
+    ],
+)
+def test_scalars_are_those_of_the_core_schema(text: str, value: object) -> None:
+    assert documents.parse_value(text) == value

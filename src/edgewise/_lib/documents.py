@@ -1,7 +1,8 @@
 """YAML documents into typed structs, with errors a person can act on: file, line, field, expectation, nearest name.
 
-The dialect is YAML 1.2's core booleans (``true`` and ``false`` only, so a key ``on`` stays a word) without anchors and
-aliases. Unknown and repeated keys are errors.
+The dialect is YAML 1.2's core schema, so a key ``on`` stays a word, ``22:30`` is no number and ``1e-3`` is one; but a
+number with a leading zero stays text. Anchors, aliases, and keys that are no scalars are errors, as are unknown and
+repeated keys.
 """
 
 from __future__ import annotations
@@ -26,16 +27,23 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml where it is there
     pass
 
 
-_NOT_CORE = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_CORE]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
+_CORE_SCHEMA = (
+    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
+    ("bool", r"true|True|TRUE|false|False|FALSE", tuple("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", tuple("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        tuple("-+.0123456789"),
+    ),
+)
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in _CORE_SCHEMA:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
 class _FaultError(Exception):
@@ -82,7 +90,7 @@ def decode_yaml(
         value, lines = _parse(text)
     except (yaml.YAMLError, ValueError) as fault:
         mark = getattr(fault, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
+        line = min(mark.line + 1, text.count("\n") + 1) if mark else 1  # libyaml's end is past the last line
         problem = getattr(fault, "problem", None) or str(fault)
         raise error(f"{file}, line {line}: {problem}", file=file, line=line, field="") from fault
     for override in overrides:
@@ -106,9 +114,12 @@ def parse_value(text: str) -> Any:
 
 
 def convert(value: Any, into: type[T]) -> T:
-    """Converts plain values into a msgspec type, checking from the leaves up so that a fault has its exact path."""
-    _check(value, into, ())
-    return msgspec.convert(value, into)
+    """Converts plain values into a msgspec type; after a fault, checks from the leaves up to find its exact path."""
+    try:
+        return msgspec.convert(value, into)
+    except msgspec.ValidationError:
+        _check(value, into, ())
+        raise
 
 
 def line_of(text: str, field: str) -> int:
@@ -165,7 +176,8 @@ def _compose(text: str) -> yaml.Node | None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _marked(f"nested deeper than {MAX_DEPTH}", event)
-    return _Loader(text).get_single_node()
+    root: yaml.Node | None = _Loader(text).get_single_node()
+    return root
 
 
 def _marked(problem: str, where: Any) -> yaml.MarkedYAMLError:
@@ -177,6 +189,8 @@ def _lines(node: yaml.Node, path: Path) -> Iterator[tuple[Path, int]]:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _marked("a key must be a plain word", key)
             if key.value in seen:
                 raise _marked(f"{key.value!r} is given twice", key)
             seen.add(key.value)
