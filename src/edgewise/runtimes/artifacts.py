@@ -25,7 +25,7 @@ def decode_signature(artifact: Path, text: bytes | str) -> Signature:
     """
     try:
         return msgspec.json.decode(text, type=Signature)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise refused(artifact, f"has a wrong signature: {error}") from error
 
 

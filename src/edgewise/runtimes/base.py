@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
-from edgewise.types import TensorSpec
+from edgewise.errors import TensorError
+from edgewise.types import DATATYPES, TensorSpec
 
 if TYPE_CHECKING:
     from edgewise.types import Array
@@ -41,11 +43,14 @@ class SessionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: Threads inside one ``infer`` call. 1 is right inside a pool of workers.
         provider: ``auto`` takes the best available one; a name takes that one or falls back to ``cpu``, visibly.
         precision: ``f32`` forbids an engine to compute in a narrower type by itself; ``auto`` lets it choose.
+        trusted: The artifact is known to be whole and well meant, such as by a digest pinned in this program. An
+            engine that a damaged artifact can crash then skips the trial run in another process.
     """
 
-    threads: int = 1
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     provider: str = "auto"
-    precision: str = "f32"
+    precision: Literal["f32", "auto"] = "f32"
+    trusted: bool = False
 
 
 class Session(Protocol):
@@ -111,31 +116,37 @@ class Runtime(Protocol):
 
 def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Array]) -> None:
     """Raises TensorError unless ``inputs`` has exactly the named tensors, each of its datatype and shape."""
-    from edgewise.errors import TensorError
-    from edgewise.types import DATATYPES
-
-    names = [spec.name for spec in specs]
-    for name in inputs:
-        if name not in names:
-            raise TensorError(f"No input is named {name!r}", hint=f"Inputs: {', '.join(names)}", tensor=name)
     for spec in specs:
         if spec.name not in inputs:
-            raise TensorError(f"Input {spec.name!r} is missing", hint=f"Inputs: {', '.join(names)}", tensor=spec.name)
-        array = inputs[spec.name]
-        if array.dtype.name != DATATYPES[spec.datatype]:
-            raise TensorError(
-                f"Input {spec.name!r} has datatype {array.dtype.name}, expected {spec.datatype}",
-                tensor=spec.name,
-                expected=spec.datatype,
-                actual=array.dtype.name,
-            )
-        fits = len(array.shape) == len(spec.shape) and all(
-            want in (-1, have) for want, have in zip(spec.shape, array.shape, strict=True)
+            raise _wrong_names(specs, f"Input {spec.name!r} is missing", spec.name)
+        _check_tensor(spec, inputs[spec.name])
+    if len(inputs) != len(specs):
+        stranger = next(name for name in inputs if all(name != spec.name for spec in specs))
+        raise _wrong_names(specs, f"No input is named {stranger!r}", stranger)
+
+
+def _check_tensor(spec: TensorSpec, array: Array) -> None:
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or dtype.name != DATATYPES[spec.datatype] or not dtype.isnative:
+        actual = type(array).__name__ if dtype is None else dtype.name if dtype.isnative else dtype.str
+        raise TensorError(
+            f"Input {spec.name!r} has datatype {actual}, expected {spec.datatype}",
+            tensor=spec.name,
+            expected=spec.datatype,
+            actual=actual,
         )
-        if not fits:
-            raise TensorError(
-                f"Input {spec.name!r} has shape {list(array.shape)}, expected {list(spec.shape)}",
-                tensor=spec.name,
-                expected=list(spec.shape),
-                actual=list(array.shape),
-            )
+    shape = array.shape
+    if len(shape) != len(spec.shape) or any(
+        want not in (-1, have) for want, have in zip(spec.shape, shape, strict=True)
+    ):
+        raise TensorError(
+            f"Input {spec.name!r} has shape {list(shape)}, expected {list(spec.shape)}",
+            tensor=spec.name,
+            expected=list(spec.shape),
+            actual=list(shape),
+        )
+
+
+def _wrong_names(specs: Sequence[TensorSpec], message: str, name: str) -> TensorError:
+    names = [spec.name for spec in specs]
+    return TensorError(message, hint=f"Inputs: {', '.join(names)}", tensor=name, expected=names)

@@ -15,6 +15,7 @@ What the Python runtime cannot do, found by measuring:
 from __future__ import annotations
 
 import importlib.metadata
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,10 @@ import torch  # its libraries must be loaded before the native module's
 # The native module itself: the public one imports the whole exporter, 3 s and several warnings.
 from executorch.extension.pybindings import _C as native  # noqa: N811  (a module, though named like a constant)
 
-from edgewise.errors import EngineError
+from edgewise.errors import EngineError, TensorError
 from edgewise.runtimes.artifacts import Signature, decode_signature, read_head, refused
 from edgewise.runtimes.base import Provider, Session, SessionOptions
+from edgewise.runtimes.probe import probe
 from edgewise.runtimes.providers import Choice, start_best
 from edgewise.runtimes.session import GuardedSession, tensor_spec
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 SIGNATURE_METHOD = "edgewise_json"
 
 _FORWARD = "forward"
-_ERRORS = (RuntimeError, ValueError, TypeError, IndexError)
+_SEGMENT_SIZE_SINCE = 32  # length of the first extended header that has the bytes of segments
+_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, MemoryError)
 
 # ScalarType of c10, by number; what numpy has no name for is left out.
 _NUMPY_NAMES = {
@@ -106,8 +109,9 @@ class ExecuTorch:
 
     def open(self, artifact: Path, options: SessionOptions) -> Session:
         """See ``Runtime.open``. Also EngineError when other sessions are open with another number of threads."""
-        if not read_head(artifact, 8)[4:].startswith(b"ET"):
-            raise refused(artifact, "is no ExecuTorch program: it does not have the mark ET")
+        _check_size(artifact)
+        if not options.trusted:
+            probe(f"{__name__}:ExecuTorch", artifact)
         _threads.acquire(options.threads)
         try:
             program, choice = start_best(self.providers(), options.provider, lambda _: _load(artifact))
@@ -124,6 +128,7 @@ class _ExecuTorchSession(GuardedSession):
         self._running = threading.Lock()
 
     def _run(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
+        _refuse_empty(inputs)
         # Copied in, as torch warns of arrays it may not write to; copied out by numpy, as torch's copy would start
         # threads of its own.
         tensors = [torch.from_numpy(np.array(inputs[spec.name], order="C")) for spec in self.inputs]
@@ -138,6 +143,33 @@ class _ExecuTorchSession(GuardedSession):
     def _free(self) -> None:
         del self._program
         _threads.release()
+
+
+def _refuse_empty(inputs: Mapping[str, Array]) -> None:
+    """ExecuTorch ends the process when a tensor has no elements."""
+    for name, array in inputs.items():
+        if array.size == 0:
+            raise TensorError(
+                f"Input {name!r} is empty, which ExecuTorch does not take",
+                tensor=name,
+                expected="at least one element",
+                actual=list(array.shape),
+            )
+
+
+def _check_size(artifact: Path) -> None:
+    """Refuses what does not begin as a program, or is shorter than it says (extended header, all little-endian: mark
+    ``eh00``, its length, bytes of the program, offset of the first segment, bytes of segments).
+    """
+    head = read_head(artifact, 40)
+    if not head[4:].startswith(b"ET"):
+        raise refused(artifact, "is no ExecuTorch program: it does not have the mark ET")
+    if head[8:12] != b"eh00":
+        return
+    length, program, segments_at, segments = struct.unpack_from("<IQQQ", head, 12)
+    needed = max(program, segments_at + segments if length >= _SEGMENT_SIZE_SINCE else 0)
+    if artifact.stat().st_size < needed:
+        raise refused(artifact, f"was cut short: it says it has {needed} bytes")
 
 
 def _load(artifact: Path) -> Any:

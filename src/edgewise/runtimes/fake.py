@@ -70,7 +70,7 @@ class FakeRuntime:
             raise refused(artifact, f"is larger than {_MAX_BYTES} bytes")
         try:
             model = msgspec.json.decode(artifact.read_bytes(), type=FakeModel)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise refused(artifact, f"is not a fake model: {error}") from error
         _check_echo(artifact, model)
         return _FakeSession(*start_best(self.providers(), options.provider, lambda _: model))

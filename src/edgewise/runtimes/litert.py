@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgewise.errors import EngineError
 from edgewise.runtimes.artifacts import read_head, refused
 from edgewise.runtimes.base import Provider, Session, SessionOptions
+from edgewise.runtimes.probe import probe
 from edgewise.runtimes.providers import Choice, start_best
 from edgewise.runtimes.session import GuardedSession, Pool, parallel_calls, tensor_spec
 from edgewise.types import TensorSpec
@@ -48,6 +49,8 @@ class LiteRT:
         """See ``Runtime.open``."""
         if read_head(artifact, 8)[4:] != b"TFL3":
             raise refused(artifact, "is no LiteRT model: it does not have the mark TFL3")
+        if not options.trusted:
+            probe(f"{__name__}:LiteRT", artifact)
         first, choice = start_best(
             self.providers(), options.provider, lambda _: _start(artifact, threads=options.threads)
         )

@@ -97,7 +97,10 @@ class OnnxRuntime:
         engine, choice = start_best(
             self.providers(), options.provider, lambda name: _start(artifact, options, name), not_auto={"tensorrt"}
         )
-        return _OnnxSession(engine, choice)
+        try:
+            return _OnnxSession(engine, choice)
+        except UnicodeDecodeError as error:
+            raise refused(artifact, f"names a tensor or size in broken UTF-8: {error}") from error
 
 
 class _OnnxSession(GuardedSession):
@@ -125,7 +128,7 @@ class _OnnxSession(GuardedSession):
 def _start(artifact: Path, options: SessionOptions, provider: str) -> ort.InferenceSession:
     engine_name = _ENGINE_NAMES[provider]
     try:
-        engine = ort.InferenceSession(str(artifact), _settings(options), providers=[engine_name])
+        engine = ort.InferenceSession(str(artifact), _settings(options), providers=[engine_name], enable_fallback=0)
     except _INVALID as error:
         raise refused(artifact, f"is no valid ONNX model: {_reason(error, artifact)}") from error
     except _ERRORS as error:

@@ -1,7 +1,8 @@
 """OpenVINO: intermediate representation, ``.xml`` with its weights in the ``.bin`` of the same name beside it.
 
-OpenVINO computes in bfloat16 by itself where the CPU can; ``precision: f32`` forbids that. Its telemetry, which is on
-by default and sends at import, stays off.
+OpenVINO computes in bfloat16 by itself where the CPU can; ``precision: f32`` forbids that. It also computes 64-bit
+tensors in 32 bits without a word: integers that do not fit are refused, and so are FP64 models unless ``precision`` is
+``auto``. Its telemetry, which is on by default and sends at import, stays off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgewise.errors import EngineError
+import numpy as np
+
+from edgewise.errors import EngineError, TensorError
 from edgewise.runtimes.artifacts import read_head, refused
 from edgewise.runtimes.base import Provider, Session, SessionOptions
 from edgewise.runtimes.providers import Choice, start_best
@@ -52,6 +55,9 @@ _NUMPY_NAMES = {
     "f32": "float32",
     "f64": "float64",
 }
+_COMPUTED_AS_INT32 = {"INT64", "UINT64", "UINT32"}
+_INT32 = np.iinfo(np.int32)
+_ERRORS = (RuntimeError, ValueError, TypeError)
 _BEST_FIRST = ("NPU", "GPU", "CPU")
 
 
@@ -86,14 +92,23 @@ class OpenVINO:
         compiled, choice = start_best(
             self.providers(), options.provider, lambda name: self._compile(model, name, options)
         )
-        return _OpenVINOSession(compiled, choice, parallel=parallel_calls(options.threads))
+        try:
+            session = _OpenVINOSession(compiled, choice, parallel=parallel_calls(options.threads))
+        except _ERRORS as error:
+            raise refused(artifact, f"is no valid OpenVINO model: {_last_line(error)}") from error
+        if options.precision == "f32" and any(spec.datatype == "FP64" for spec in session.inputs + session.outputs):
+            raise EngineError(
+                "OpenVINO computes FP64 in FP32", hint="Open the model with precision auto, or convert it to FP32."
+            )
+        return session
 
     def _read(self, artifact: Path) -> Any:
         if not read_head(artifact, 5).lstrip().startswith((b"<?xml", b"<net")):
             raise refused(artifact, "is no OpenVINO model: it is not XML")
-        try:
-            return self._core.read_model(artifact)
-        except RuntimeError as error:
+        try:  # the one reader, as read_model would try those of all other formats too
+            reader = ov.frontend.FrontEndManager().load_by_framework("ir")
+            return reader.convert(reader.load(str(artifact)))
+        except _ERRORS as error:
             raise refused(artifact, f"is no valid OpenVINO model: {_last_line(error)}") from error
 
     def _compile(self, model: Any, provider: str, options: SessionOptions) -> Any:
@@ -102,10 +117,14 @@ class OpenVINO:
             settings["INFERENCE_PRECISION_HINT"] = "f32"
         if provider == "cpu":
             streams = parallel_calls(options.threads)
-            settings |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams * options.threads}
+            settings |= {
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": streams * options.threads,
+                "ENABLE_CPU_PINNING": False,  # other sessions and the rest of the node share the cores
+            }
         try:
             return self._core.compile_model(model, provider.upper(), settings)
-        except RuntimeError as error:
+        except _ERRORS as error:
             raise EngineError(f"OpenVINO cannot run the model on {provider}: {_last_line(error)}") from error
 
 
@@ -116,12 +135,15 @@ class _OpenVINOSession(GuardedSession):
         self._requests = Pool(make, limit=parallel, first=make())
 
     def _run(self, inputs: Mapping[str, Array], wanted: Sequence[str]) -> list[Array]:
+        for spec in self.inputs:
+            if spec.datatype in _COMPUTED_AS_INT32:
+                _check_fits_int32(spec.name, inputs[spec.name])
         places = [self._output_names.index(name) for name in wanted]
         try:
             with self._requests.lend() as request:
                 request.infer([inputs[spec.name] for spec in self.inputs])
                 return [request.get_output_tensor(place).data.copy() for place in places]
-        except (RuntimeError, ValueError, TypeError) as error:
+        except _ERRORS as error:
             raise EngineError(f"OpenVINO failed: {_last_line(error)}") from error
 
     def _free(self) -> None:
@@ -129,13 +151,23 @@ class _OpenVINOSession(GuardedSession):
 
 
 def _spec(port: Any) -> TensorSpec:
-    name = port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()
+    name = min(port.get_names(), default=port.get_node().get_friendly_name())  # one tensor may have several names
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
         raise EngineError(f"Tensor {name!r} has no fixed number of dimensions", hint="Convert the model with shapes.")
     sizes = (-1 if size.is_dynamic else size.get_length() for size in shape)
     element = port.get_element_type().get_type_name()
     return tensor_spec(name, _NUMPY_NAMES.get(element, element), sizes)
+
+
+def _check_fits_int32(name: str, array: Array) -> None:
+    if array.size and not (_INT32.min <= array.min() and array.max() <= _INT32.max):
+        raise TensorError(
+            f"Input {name!r} has values outside 32 bits, in which OpenVINO computes",
+            tensor=name,
+            expected=f"{_INT32.min}..{_INT32.max}",
+            actual=f"{array.min()}..{array.max()}",
+        )
 
 
 def _last_line(error: Exception) -> str:

@@ -30,14 +30,26 @@ def tensor_spec(name: str, numpy_name: str, shape: Iterable[int]) -> TensorSpec:
     """Describes a tensor of an engine by numpy's name of its datatype.
 
     Raises:
-        EngineError: It is of a type that has no name in the Open Inference Protocol, such as bfloat16 or complex.
+        EngineError: It is of a type that has no name in the Open Inference Protocol, such as bfloat16 or complex, or
+            of a shape that cannot be.
     """
     if numpy_name not in _BY_NUMPY:
         raise EngineError(
             f"Tensor {name!r} is of type {numpy_name}, which cannot be passed in or out",
             hint="Convert the model so that it takes and gives plain tensors.",
         )
-    return TensorSpec(name, _BY_NUMPY[numpy_name], tuple(int(size) for size in shape))
+    sizes = tuple(int(size) for size in shape)
+    if any(size < -1 for size in sizes):
+        raise EngineError(f"Tensor {name!r} has the impossible shape {list(sizes)}")
+    return TensorSpec(name, _BY_NUMPY[numpy_name], sizes)
+
+
+def _distinct(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise EngineError(f"Two tensors are named {name!r}", hint="Convert the model again with distinct names.")
+    return tuple(specs)
 
 
 class Gate:
@@ -119,8 +131,8 @@ class GuardedSession(abc.ABC):
     """
 
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], choice: Choice) -> None:
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
+        self.inputs = _distinct(inputs)
+        self.outputs = _distinct(outputs)
         self.provider, self.fallback = choice
         self._output_names = tuple(spec.name for spec in outputs)
         self._gate = Gate()

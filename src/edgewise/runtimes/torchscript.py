@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import threading
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,7 +125,7 @@ def _check_archive(artifact: Path) -> None:
             for entry in entries:
                 if "/code/" in entry.filename and _FILE_ACCESS.search(archive.read(entry)):
                     raise refused(artifact, "reads or writes files from its code, which a model must not do")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, *_ERRORS) as error:
         raise refused(artifact, f"is no intact archive: {error}") from error
 
 
