@@ -88,8 +88,10 @@ class RunningNode:
                 return found[0]
         raise AssertionError("the node did not start:\n" + "".join(said))
 
-    def lock_up(self) -> None:
-        """Brings the devices where every story starts: locked, quiet."""
+    def start_anew(self) -> None:
+        """Brings the house where every story starts: nobody known, locked, quiet."""
+        for person in self.http.get("/v1/people").json()["people"]:
+            self.http.delete(f"/v1/people/{person['name']}").raise_for_status()
         for device, command in (("front-door", "lock"), ("alarm", "clear")):
             self.http.post(f"/v1/devices/{device}/commands", json={"command": command}).raise_for_status()
 
@@ -97,10 +99,6 @@ class RunningNode:
         """Makes a person known, over the API."""
         form = {"name": name, "preferences": '{"brightness": 40, "temperature_c": 22.5}'}
         self.http.post("/v1/people", data=form, files={"photos": photo.read_bytes()}).raise_for_status()
-
-    def forget(self, name: str) -> None:
-        """Removes a person, over the API."""
-        self.http.delete(f"/v1/people/{name}").raise_for_status()
 
     def show(self, picture: Path) -> None:
         """Holds a picture before the door's camera."""
@@ -278,7 +276,7 @@ def visit(browser: webdriver.Chrome) -> Iterator[Callable[[RunningNode], Visitor
 @pytest.fixture
 def visitor(visit: Callable[[RunningNode], Visitor], node: RunningNode) -> Visitor:
     """Somebody new at the house's console."""
-    node.lock_up()
+    node.start_anew()
     return visit(node)
 
 

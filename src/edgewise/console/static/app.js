@@ -3,6 +3,7 @@
 import { loginNeeded } from "./api.js";
 import { Shell } from "./components/shell.js";
 import { ErrorNotice } from "./components/states.js";
+import { closeFeeds } from "./feed.js";
 import { html, render, useErrorBoundary } from "./html.js";
 import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
 import { EventsPage } from "./pages/events.js";
@@ -43,6 +44,13 @@ function Guarded({ children }) {
   if (error) return html`<${ErrorNotice} error=${{ code: "console", message: String(error) }} onRetry=${reset} />`;
   return children;
 }
+
+// A page that the browser keeps for its Back button would go on holding connections, of which there are only six.
+addEventListener("pagehide", () => {
+  closeFeeds();
+  stop();
+});
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 await loadLanguage(preferredLanguage());
 render(html`<${App} />`, document.getElementById("app"));

@@ -48,7 +48,7 @@ class Feed {
   }
 
   close() {
-    this.source.close();
+    this.source?.close();
     this.source = null;
     this.state.set("closed");
   }
@@ -56,6 +56,11 @@ class Feed {
 
 /** @type {Map<string, Feed>} */
 const feeds = new Map();
+
+/** Closes all connections, when the page is left. */
+export function closeFeeds() {
+  for (const feed of feeds.values()) feed.close();
+}
 
 /**
  * Calls back with every new record of a stream while the component is shown.

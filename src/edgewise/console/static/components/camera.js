@@ -36,12 +36,14 @@ export function CameraTile({ camera, streamed }) {
         <span class="camera-found"><${FoundSummary} found=${camera.objects} /></span>
       </div>
       ${camera.reason && html`<p class="camera-reason">${camera.reason}</p>`}
-      <dl class="camera-figures">
-        <div><dt>${t("camera.fps")}</dt><dd>${formatNumber(camera.fps, 1)}</dd></div>
-        <div><dt>${t("camera.frames")}</dt><dd>${formatNumber(camera.frames)}</dd></div>
-        <div><dt>${t("camera.dropped")}</dt><dd>${formatNumber(camera.dropped)}</dd></div>
+      <div class="camera-foot">
+        <dl class="camera-figures">
+          <div><dt>${t("camera.fps")}</dt><dd>${formatNumber(camera.fps, 1)}</dd></div>
+          <div><dt>${t("camera.frames")}</dt><dd>${formatNumber(camera.frames)}</dd></div>
+          <div><dt>${t("camera.dropped")}</dt><dd>${formatNumber(camera.dropped)}</dd></div>
+        </dl>
         ${camera.kind === "upload" && html`<${SendFrame} camera=${camera.name} />`}
-      </dl>
+      </div>
     </article>
   `;
 }
