@@ -177,11 +177,12 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         images.decode(jpeg[:-2] + b"\xff\xda\0\x02" * 1000 + jpeg[-2:])
 
 
-def test_a_tiff_of_many_samples_is_refused() -> None:
-    tags = [(256, 4, 1, 4000), (257, 4, 1, 4000), (258, 3, 1, 8), (277, 3, 1, 400)]
+@pytest.mark.parametrize(("bits", "samples"), [(8, 400), (64, 1)])
+def test_a_tiff_of_large_pixels_is_refused_by_its_header(bits: int, samples: int) -> None:
+    tags = [(256, 4, 1, 4000), (257, 4, 1, 4000), (258, 3, 1, bits), (277, 3, 1, samples)]
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     with pytest.raises(DecodeError):
-        images.decode(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4)
+        images.probe(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgewise.media import video
 av = pytest.importorskip("av")
 
 
-def film(path: Path, *, frames: int = 12, fps: int = 10, turn: int = 0) -> Path:
+def film(path: Path, *, frames: int = 12, fps: int = 10) -> Path:
     """A light bar that wanders to the right over a dark ground."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
@@ -32,6 +33,21 @@ def test_frames_come_in_order_with_their_time(tmp_path: Path) -> None:
     for number, (_, picture) in enumerate(found):
         assert picture.shape == (64, 96, 3)
         assert abs(int(picture[:, :, 1].mean(axis=0).argmax()) - (number * 6 + 2)) <= 3
+
+
+def test_a_film_from_a_telephone_held_upright_is_upright(tmp_path: Path) -> None:
+    """Telephones store the sensor's frames and a matrix: here, turn a quarter clockwise to show."""
+    path = film(tmp_path / "bar.mp4")
+    data = bytearray(path.read_bytes())
+    track = data.index(b"tkhd")
+    as_stored = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    matrix = data.index(as_stored, track)
+    data[matrix : matrix + 36] = clockwise
+    path.write_bytes(data)
+    _, picture = next(video.frames(path))
+    assert picture.shape == (96, 64, 3)
+    assert int(picture[:, :, 1].mean(axis=1).argmax()) <= 5
 
 
 def test_a_recording_that_was_cut_off_gives_what_is_there(tmp_path: Path) -> None:
