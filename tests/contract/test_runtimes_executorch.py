@@ -1,5 +1,6 @@
 """ExecuTorch keeps the runtime contract."""
 
+import functools
 import warnings
 from pathlib import Path
 
@@ -33,17 +34,27 @@ def heavy() -> torch.nn.Module:
     return torch.nn.Sequential(*(torch.nn.Linear(512, 512, bias=False) for _ in range(8)))
 
 
-def lower(module: torch.nn.Module, example, path: Path, signature: Signature | None = None) -> Path:
+MODULES = {"pair": Pair, "echo": Echo, "heavy": heavy}
+
+
+@functools.cache
+def program(kind: str, signature: Signature | None, example: tuple[TensorSpec, ...]) -> bytes:
     """Exports with an open batch; the exporter's own warnings are not ours."""
+    tensors = tuple(torch.ones(2, spec.shape[1], dtype=getattr(torch, DATATYPES[spec.datatype])) for spec in example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        exported = torch.export.export(module.eval(), example, dynamic_shapes=tuple({0: BATCH} for _ in example))
+        batch = tuple({0: BATCH} for _ in tensors)
+        exported = torch.export.export(MODULES[kind]().eval(), tensors, dynamic_shapes=batch)
         methods = {SIGNATURE_METHOD: msgspec.json.encode(signature).decode()} if signature else None
         edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], constant_methods=methods)
-        path.write_bytes(edge.to_executorch().buffer)
+        return edge.to_executorch().buffer
+
+
+def write(path: Path, kind: str, signature: Signature | None, example: tuple[TensorSpec, ...]) -> Path:
+    path.write_bytes(program(kind, signature, example))
     return path
 
 
@@ -51,32 +62,32 @@ def spec(name: str, shape: tuple[int, ...], datatype: Datatype = "FP32") -> Tens
     return TensorSpec(name, datatype, shape)
 
 
+TWO = (spec("a", (-1, 4)), spec("b", (-1, 4)))
+
+
 class TestExecuTorch(RuntimeContract):
     location = "edgewise.runtimes.executorch:ExecuTorch"
-    datatypes = ("BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+    datatypes = ("BOOL", "UINT8", "INT64", "FP16", "FP32")  # a second of exporting each
     damages = 3  # each is tried in a process of its own
 
     @classmethod
     def make_pair(cls, folder: Path) -> Path:
-        inputs = (spec("a", (-1, 4)), spec("b", (-1, 4)))
         outputs = (spec("total", (-1, 4)), spec("product", (-1, 4)))
-        example = (torch.ones(2, 4), torch.ones(2, 4))
-        return lower(Pair(), example, folder / "pair.pte", Signature(inputs, outputs))
+        return write(folder / "pair.pte", "pair", Signature(TWO, outputs), TWO)
 
     @classmethod
     def make_echo(cls, folder: Path, datatype: Datatype) -> Path:
-        signature = Signature((spec("x", (-1, 3), datatype),), (spec("y", (-1, 3), datatype),))
-        example = (torch.ones(2, 3, dtype=getattr(torch, DATATYPES[datatype])),)
-        return lower(Echo(), example, folder / f"echo_{datatype}.pte", signature)
+        inputs, outputs = (spec("x", (-1, 3), datatype),), (spec("y", (-1, 3), datatype),)
+        return write(folder / f"echo_{datatype}.pte", "echo", Signature(inputs, outputs), inputs)
 
     @classmethod
     def make_heavy(cls, folder: Path) -> Path:
-        signature = Signature((spec("x", (-1, 512)),), (spec("y", (-1, 512)),))
-        return lower(heavy(), (torch.ones(2, 512),), folder / "heavy.pte", signature)
+        inputs = (spec("x", (-1, 512)),)
+        return write(folder / "heavy.pte", "heavy", Signature(inputs, (spec("y", (-1, 512)),)), inputs)
 
 
 def test_a_program_without_a_signature_has_numbered_tensors_of_the_largest_shape(tmp_path: Path) -> None:
-    artifact = lower(Pair(), (torch.ones(2, 4), torch.ones(2, 4)), tmp_path / "plain.pte")
+    artifact = write(tmp_path / "plain.pte", "pair", None, TWO)
     session = open_runtime("executorch").open(artifact, SessionOptions(trusted=True))
     assert session.inputs == (spec("input_0", (256, 4)), spec("input_1", (256, 4)))
     assert session.outputs == (spec("output_0", (256, 4)), spec("output_1", (256, 4)))
@@ -85,7 +96,7 @@ def test_a_program_without_a_signature_has_numbered_tensors_of_the_largest_shape
 
 def test_a_signature_that_contradicts_the_program_is_refused(tmp_path: Path) -> None:
     wrong = Signature((spec("a", (-1, 5)), spec("b", (-1, 4))), (spec("total", (-1, 4)), spec("product", (-1, 4))))
-    artifact = lower(Pair(), (torch.ones(2, 4), torch.ones(2, 4)), tmp_path / "wrong.pte", wrong)
+    artifact = write(tmp_path / "wrong.pte", "pair", wrong, TWO)
     with pytest.raises(PackageError, match="contradicts"):
         open_runtime("executorch").open(artifact, SessionOptions(trusted=True))
 
