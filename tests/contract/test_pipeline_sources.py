@@ -133,6 +133,17 @@ def test_a_watched_folder_gives_what_appears_later(tmp_path: Path) -> None:
     assert list(frames) == []
 
 
+def test_a_watched_file_is_taken_once_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = images.encode_png(picture(240))
+    path = tmp_path / "slow.png"
+    path.write_bytes(whole[:40])
+    between_looks = iter([lambda: path.write_bytes(whole), lambda: None])
+    source = FolderSource(NAME, FolderSettings(str(tmp_path), watch=True), clock=CLOCK)
+    monkeypatch.setattr(source._closed, "wait", lambda timeout: next(between_looks)() and False)
+    assert next(source.frames()).image.mean() == 240
+    assert source.unreadable == 0
+
+
 def test_watching_and_looping_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="exclude each other"):
         FolderSettings("/tmp", watch=True, loop=True)

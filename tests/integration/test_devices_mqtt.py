@@ -176,26 +176,43 @@ def test_a_state_that_makes_no_sense_is_told_and_the_next_good_one_mends_it(mosq
         assert house.wait("door", lambda state: state["available"])["state"] == "locked"
 
 
+class Watcher:
+    """Hears what the node says of itself."""
+
+    def __init__(self, peer: MqttPeer, topic: str) -> None:
+        self._heard: list[bytes] = []
+        self._changed = threading.Condition()
+        peer._client.message_callback_add(topic, self._take)
+        peer._client.subscribe(topic, qos=1)
+
+    def _take(self, _client: Any, _data: Any, message: Any) -> None:
+        with self._changed:
+            self._heard.append(message.payload)
+            self._changed.notify_all()
+
+    def wait_for(self, *payloads: bytes) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._heard == list(payloads), PATIENCE_S), self._heard
+
+
 def test_the_node_says_that_it_is_there_and_that_it_is_gone(mosquitto: Mosquitto) -> None:
-    status = MqttPeer(mosquitto, "house/watcher")
-    heard: list[bytes] = []
-    changed = threading.Condition()
-
-    def take(_client: Any, _data: Any, message: Any) -> None:
-        with changed:
-            heard.append(message.payload)
-            changed.notify_all()
-
-    def wait_for(*payloads: bytes) -> None:
-        with changed:
-            assert changed.wait_for(lambda: heard == list(payloads), PATIENCE_S), heard
-
-    with status:
-        status._client.message_callback_add("edgewise/front/status", take)
-        status._client.subscribe("edgewise/front/status", qos=1)
+    with MqttPeer(mosquitto, "house/watcher") as peer:
+        watcher = Watcher(peer, "edgewise/front/status")
         with living(mosquitto, client_id="front"):
-            wait_for(b"online")
-        wait_for(b"online", b"offline")
+            watcher.wait_for(b"online")
+        watcher.wait_for(b"online", b"offline")
+
+
+def test_the_broker_says_so_when_the_node_dies(mosquitto: Mosquitto) -> None:
+    with MqttPeer(mosquitto, "house/watcher") as peer:
+        watcher = Watcher(peer, "edgewise/front/status")
+        with living(mosquitto, client_id="front") as house:
+            watcher.wait_for(b"online")
+            client = house.broker._client
+            assert client is not None
+            client.loop_stop()
+            client.socket().close()
+            watcher.wait_for(b"online", b"offline")
 
 
 def test_a_password_file_that_is_not_there_is_a_fault_of_the_settings(tmp_path: Path) -> None:

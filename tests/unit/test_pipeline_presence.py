@@ -81,6 +81,12 @@ def test_a_new_visit_is_announced_again_only_after_the_absence() -> None:
     assert walk.show(face("Ada"), times=3) == ["Ada"]
 
 
+def test_without_an_absence_every_sighting_is_a_visit_but_nobody_is_announced_unseen() -> None:
+    walk = Walk(PresenceSettings(needed=1, absent_s=0))
+    assert walk.show(face("Ada"), times=2) == ["Ada", "Ada"]
+    assert walk.show(times=3) == []
+
+
 def test_a_known_person_and_a_stranger_side_by_side_are_both_announced() -> None:
     walk = Walk()
     assert sorted(walk.show(face("Ada"), face(x=300), times=4)) == ["", "Ada"]

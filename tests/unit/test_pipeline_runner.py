@@ -219,6 +219,25 @@ def test_stopping_takes_less_than_a_second_and_may_be_done_twice(run: Callable[.
     assert not any(thread.name.startswith("porch-") for thread in threading.enumerate())
 
 
+def test_frames_that_wait_are_not_worked_on_after_stopping(run: Callable[..., Any]) -> None:
+    busy, go = threading.Event(), threading.Event()
+
+    def slow(observation: Observation) -> Observation:
+        busy.set()
+        go.wait(PATIENCE_S)
+        return observation
+
+    runner = run([picture()] * 5, slow, queue=4)
+    assert busy.wait(PATIENCE_S)
+    stopping = threading.Thread(target=runner.stop)
+    stopping.start()
+    while not runner._stopping.is_set():
+        pass
+    go.set()
+    stopping.join(PATIENCE_S)
+    assert runner.state().processed == 1
+
+
 def test_a_queue_that_blocks_lets_its_producer_go_when_it_is_closed() -> None:
     queue: BoundedQueue[int] = BoundedQueue(1, WhenFull.BLOCK)
     assert queue.put(1)
