@@ -20,6 +20,13 @@ def test_a_picture_is_uploaded_and_its_label_read(visitor, cat: Path) -> None:
     visitor.sees("Infer", inside=".timing")
 
 
+def test_somebody_without_a_picture_tries_a_sample(visitor) -> None:
+    visitor.open("try")
+    visitor.find("select").send_keys("yunet")
+    visitor.press("An astronaut")
+    visitor.sees("1 found", inside=".panel")
+
+
 def test_faces_are_boxed_and_a_line_of_the_list_brings_its_box_forward(visitor, portraits: list[Path]) -> None:
     visitor.open("try")
     visitor.find("select").send_keys("yunet")

@@ -67,6 +67,16 @@ def test_third_party_files_are_what_their_index_says(folder: Path) -> None:
     assert {line["package"] for line in index if line["file"].endswith(".LICENSE")} == packages
 
 
+def test_sample_pictures_are_what_their_index_says() -> None:
+    folder = STATIC / "samples"
+    index = {line["file"]: line for line in json.loads((folder / "index.json").read_text())}
+    assert set(index) | {"index.json"} == {file.name for file in folder.iterdir()}
+    for name, line in index.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == line["sha256"], name
+        assert line["source"]
+        assert line["licence"]
+
+
 def test_modules_import_only_files_that_are_there() -> None:
     for name, text in SCRIPTS.items():
         for target in re.findall(r"""^(?:import|export) [^;]*?from "([^"]+)";$""", text, re.MULTILINE):

@@ -6,6 +6,7 @@ import { Icon } from "../components/icon.js";
 import { Page } from "../components/page.js";
 import { AnnotatedPicture } from "../components/picture.js";
 import { Result } from "../components/result.js";
+import { Samples } from "../components/samples.js";
 import { Empty, ErrorNotice, Loaded, Loading } from "../components/states.js";
 import { html, useEffect, useId, useRef, useState } from "../html.js";
 import { formatMs, t } from "../i18n/index.js";
@@ -63,6 +64,7 @@ function Workbench({ models }) {
           />`}
         <//>
         <${Tools} onPicture=${setPicture} picture=${picture} />
+        ${!picture && html`<${Samples} onPicture=${setPicture} />`}
       </section>
       <section class="panel" aria-label=${t("try.result")}>
         <${ModelChoice} models=${models} model=${model} />
