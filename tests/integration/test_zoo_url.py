@@ -144,6 +144,7 @@ def test_without_ranges_or_validator_every_attempt_starts_anew(
         site[0].etag = 'W/"v1"' if unhelpful == "weak validator" else ""
     assert fetch(site[1], tmp_path) == CONTENT
     assert len(site[0].requests) == 2
+    assert ("Range" in site[0].requests[1]) == (unhelpful == "no ranges")
 
 
 def test_a_server_that_sends_another_range_is_not_believed(site: tuple[Site, str], tmp_path: Path) -> None:

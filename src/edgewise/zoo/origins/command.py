@@ -96,10 +96,12 @@ def _ended(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _size(folder: Path) -> int:
+    """Bytes below a folder, in which files and folders come and go meanwhile."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.lstat().st_size
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  many files, often
     return total
 
 
