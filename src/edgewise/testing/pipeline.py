@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -162,12 +161,3 @@ class FunctionTransform:
 def picture(value: int = 0, *, width: int = 64, height: int = 48) -> Image:
     """A picture of one grey."""
     return np.full((height, width, 3), value, np.uint8)
-
-
-def without_picture(observation: Observation) -> dict[str, object]:
-    """An observation as plain values, for comparison."""
-    return {
-        "number": observation.frame.number,
-        "objects": msgspec.to_builtins(observation.objects),
-        "facts": dict(observation.facts),
-    }
