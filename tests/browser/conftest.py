@@ -134,9 +134,7 @@ class Visitor:
     def speaks(self, languages: str) -> None:
         """Sets the browser's languages, such as ``zh-CN``."""
         agent = self.driver.execute_script("return navigator.userAgent")
-        self.driver.execute_cdp_cmd(
-            "Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages}
-        )
+        self.driver.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages})
 
     def open(self, page: str = "") -> None:
         """Loads a page of the console from scratch."""
@@ -164,7 +162,9 @@ class Visitor:
 
     def sees(self, text: str, *, inside: str = "body") -> None:
         """Waits until a text is shown."""
-        self.until(lambda: text in self.driver.find_element(By.CSS_SELECTOR, inside).text, f"{text!r} is not in {inside}")
+        self.until(
+            lambda: text in self.driver.find_element(By.CSS_SELECTOR, inside).text, f"{text!r} is not in {inside}"
+        )
 
     def button(self, name: str, *, inside: str = "body") -> WebElement:
         """A button by what it is called, for the eye or for a screen reader."""

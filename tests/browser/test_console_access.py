@@ -1,4 +1,4 @@
-"""The console for everybody: by keyboard, on a phone, in both languages and themes, for screen readers, behind a token."""
+"""The console for everybody: by keyboard, on a phone, in both languages and themes, to screen readers, with a token."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_every_text_that_code_names_exists() -> None:
 
 def test_every_text_is_used() -> None:
     code = "\n".join(SCRIPTS.values())
-    prefixes = {prefix for prefix in re.findall(r"`([a-z]+\.(?:[a-z]+\.)*)\$\{", code)}
+    prefixes = set(re.findall(r"`([a-z]+\.(?:[a-z]+\.)*)\$\{", code))
     unused = {key for key in base_keys() if f'"{key}"' not in code and not any(key.startswith(p) for p in prefixes)}
     assert unused == set()
 

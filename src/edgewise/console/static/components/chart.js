@@ -99,7 +99,7 @@ function settings(box, lines, { format, steps }) {
 
 /** @param {string} label @param {string} stroke @param {string} [fill] */
 function line(label, stroke, fill) {
-  return { label, stroke, fill, width: 2, points: { show: false }, spanGaps: true };
+  return { label, stroke, fill, width: 2, points: { size: 5, fill: stroke }, spanGaps: true };
 }
 
 /** @param {number} seconds */

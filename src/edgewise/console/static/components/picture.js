@@ -6,6 +6,9 @@ import { formatPercent, t } from "../i18n/index.js";
 /** How many colours `css/base.css` has for boxes. */
 const COLOURS = 8;
 
+/** Up to so many boxes have their score beside the label; with more the labels would hide each other. */
+const SCORED_TAGS = 6;
+
 /**
  * @typedef {Object} Detection
  * @property {{x1: number, y1: number, x2: number, y2: number}} box Pixels of the original picture.
@@ -58,7 +61,7 @@ export function AnnotatedPicture({ src, alt, width, height, found, active }) {
         ${found.map((one, index) => html`<${Box} key=${index} found=${one} colour=${colours[index]} active=${index === active} unit=${width / 160} />`)}
       </svg>
       <div class="picture-tags" aria-hidden="true">
-        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} colour=${colours[index]} active=${index === active} width=${width} height=${height} />`)}
+        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} colour=${colours[index]} active=${index === active} scored=${found.length <= SCORED_TAGS} width=${width} height=${height} />`)}
       </div>
     </div>
   `;
@@ -75,14 +78,14 @@ function Box({ found, colour, active, unit }) {
   `;
 }
 
-/** @param {{found: Detection, colour: string, active: boolean, width: number, height: number}} props */
-function Tag({ found, colour, active, width, height }) {
+/** @param {{found: Detection, colour: string, active: boolean, scored: boolean, width: number, height: number}} props */
+function Tag({ found, colour, active, scored, width, height }) {
   const { x1, y1 } = found.box;
   const place = { left: `${clampPercent(x1 / width)}%`, top: `${clampPercent(y1 / height)}%` };
   const inside = y1 / height < 0.06 ? " tag-inside" : "";
   return html`
     <span class=${`tag ${colour}${inside}`} data-active=${active} style=${place}>
-      ${titleOf(found)} <span class="tag-score">${formatPercent(found.score)}</span>
+      ${titleOf(found)} ${(scored || active) && html`<span class="tag-score">${formatPercent(found.score)}</span>`}
     </span>
   `;
 }
@@ -90,11 +93,14 @@ function Tag({ found, colour, active, width, height }) {
 /** @param {number} fraction */
 const clampPercent = (fraction) => Math.min(100, Math.max(0, fraction * 100));
 
-/** @param {{found: Detection[]}} props The same as words, for a list beside the picture. */
+/**
+ * The same as words, for beside a picture that has its boxes already: each title once, with how often it is there.
+ *
+ * @param {{found: Detection[]}} props
+ */
 export function FoundSummary({ found }) {
   if (!found.length) return html`<span class="muted">${t("live.nothing")}</span>`;
-  const colours = coloursOf(found);
-  return html`${found.map(
-    (one, index) => html`<span key=${index} class=${`chip ${colours[index]}`}><span class="swatch"></span>${titleOf(one)}</span>`,
-  )}`;
+  const counts = new Map();
+  for (const title of found.map(titleOf)) counts.set(title, (counts.get(title) ?? 0) + 1);
+  return html`${[...counts].map(([title, count]) => html`<span key=${title} class="chip">${count > 1 ? `${title} × ${count}` : title}</span>`)}`;
 }

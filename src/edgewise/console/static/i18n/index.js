@@ -74,9 +74,9 @@ export const formatNumber = (value, digits = 0) =>
 /** @param {number} value A measured figure: four significant digits. */
 export const formatFigure = (value) => new Intl.NumberFormat(locale(), { maximumSignificantDigits: 4 }).format(value);
 
-/** @param {number} fraction 0..1 @param {number} [digits] Digits after the point at most. */
+/** @param {number} fraction 0..1 @param {number} [digits] Digits after the point. */
 export const formatPercent = (fraction, digits = 0) =>
-  new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: digits }).format(fraction);
+  new Intl.NumberFormat(locale(), { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(fraction);
 
 /** @param {number} ms Milliseconds; more digits for small ones. */
 export const formatMs = (ms) => `${formatNumber(ms, ms < 10 ? 1 : 0)} ms`;

@@ -23,6 +23,7 @@ export function LoginPage() {
   return html`
     <${Page} name="login">
       <form class="card login" onSubmit=${submit}>
+        <input type="text" name="username" autocomplete="username" value="edgewise" hidden />
         <div class="field">
           <label for=${id}>${t("login.token")}</label>
           <input
