@@ -56,6 +56,7 @@ class Load:
     p99_ms: float
     errors: int
     client_share: float
+    server_ms: float = 0.0
 
 
 @dataclass
@@ -66,6 +67,25 @@ class Contender:
     measure: Callable[[float], Load]
     process: subprocess.Popen[bytes] | None = None
     loads: list[Load] = field(default_factory=list)
+
+    def run(self, seconds: float) -> None:
+        """Measures once, with the processor time that the server took for a request."""
+        before = self.processor_s()
+        load = self.measure(seconds)
+        load.server_ms = 1000 * (self.processor_s() - before) / (load.per_second * seconds)
+        self.loads.append(load)
+
+    def processor_s(self) -> float:
+        """Processor time of the server's processes so far; of this one when there is no server."""
+        if self.process is None:
+            return time.process_time()
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self.process.pid:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def median(self, figure: str) -> float:
         return statistics.median(getattr(load, figure) for load in self.loads)
@@ -360,7 +380,7 @@ def run_case(contenders: list[Contender], *, rounds: int, seconds: float) -> Non
         for contender in contenders:
             if contender.process is not None:
                 os.killpg(contender.process.pid, signal.SIGCONT)
-            contender.loads.append(contender.measure(seconds))
+            contender.run(seconds)
             if contender.process is not None:
                 os.killpg(contender.process.pid, signal.SIGSTOP)
     for contender in contenders:
@@ -372,12 +392,12 @@ def report(title: str, contenders: list[Contender]) -> None:
     """One table; the ratio is to the first line."""
     first = contenders[0].median("per_second")
     print(f"\n{title}, {CLIENTS} clients, cores {CORES}")
-    print(f"{'':34}{'per s':>9}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'client':>8}")
+    print(f"{'':34}{'per s':>9}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'server ms':>11}{'client':>8}")
     for contender in contenders:
         rate = contender.median("per_second")
         print(
             f"{contender.name:34}{rate:9.1f}{rate / first:8.2f}{contender.median('p50_ms'):9.2f}"
-            f"{contender.median('p99_ms'):9.2f}{contender.median('client_share'):8.0%}"
+            f"{contender.median('p99_ms'):9.2f}{contender.median('server_ms'):11.3f}{contender.median('client_share'):8.0%}"
         )
 
 

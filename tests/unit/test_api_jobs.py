@@ -18,11 +18,23 @@ def test_a_kind_is_quick_only_after_its_trial() -> None:
     assert gate.quick
 
 
-def test_one_very_slow_call_sends_a_kind_back_to_the_pool() -> None:
+def test_waiting_for_the_interpreter_does_not_spoil_a_trial_but_slowness_does() -> None:
+    waiting, slow = Gate(), Gate()
+    for number in range(TRIAL_CALLS):
+        waiting.took(QUICK_NS // 10 if number == 5 else 50 * QUICK_NS)
+        slow.took(2 * QUICK_NS)
+    assert waiting.quick
+    assert not slow.quick
+
+
+def test_a_stolen_core_is_forgiven_but_slow_calls_send_a_kind_back_to_the_pool() -> None:
     gate = Gate()
     for _ in range(100):
         gate.took(QUICK_NS // 10)
     gate.took(100 * QUICK_NS)
+    assert gate.quick
+    for _ in range(12):
+        gate.took(2 * QUICK_NS)
     assert not gate.quick
 
 

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from edgewise.api.errors import CrossSiteError, HeadersError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 COOKIE = "edgewise_session"
 MAX_HEADER_BYTES = 32 * 1024
+# Host headers that were found fine are remembered, up to so many: a name with every port is a lot of them.
+_MAX_REMEMBERED = 64
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 # Needed before a token can be shown: probes, the console's own files, and the session itself.
@@ -44,6 +47,7 @@ class Guard:
         self._token = token.encode()
         self._session = session_of(token).encode() if token else b""
         self._hosts = _LOOPBACK | {host.lower() for host in hosts}
+        self._fine: set[bytes] = {b""}
 
     @property
     def needs_token(self) -> bool:
@@ -60,15 +64,10 @@ class Guard:
         """
         if _header_bytes(request) > MAX_HEADER_BYTES:
             raise HeadersError(f"The headers are larger than {MAX_HEADER_BYTES} bytes", limit=MAX_HEADER_BYTES)
-        host = request.header(b"host").decode("latin-1").lower()
-        if not self._token and host and _without_port(host) not in self._hosts:
-            raise CrossSiteError(
-                f"This node does not answer to the name {host!r}",
-                hint="Add the name to http.allowed_hosts if it is meant.",
-                host=host,
-            )
+        if not self._token and request.header(b"host") not in self._fine:
+            self._check_host(request.header(b"host"))
         if request.method not in _SAFE:
-            _check_origin(request, host)
+            _check_origin(request)
         elif request.header(b"sec-fetch-site") == b"cross-site" and request.header(b"sec-fetch-mode") != b"navigate":
             raise CrossSiteError("Another site's page may not use this node")
         if self._token and not _is_open(request.path) and not self.signed_in(request):
@@ -76,6 +75,17 @@ class Guard:
                 "This node needs a token",
                 hint="Send `Authorization: Bearer TOKEN`, or sign in at the console.",
             )
+
+    def _check_host(self, header: bytes) -> None:
+        host = header.decode("latin-1").lower()
+        if _without_port(host) not in self._hosts:
+            raise CrossSiteError(
+                f"This node does not answer to the name {host!r}",
+                hint="Add the name to http.allowed_hosts if it is meant.",
+                host=host,
+            )
+        if len(self._fine) < _MAX_REMEMBERED:
+            self._fine.add(header)
 
     def signed_in(self, request: Request) -> bool:
         """Whether the request shows the token or a session made with it; always when none is needed."""
@@ -103,16 +113,15 @@ def _is_open(path: str) -> bool:
 
 def _header_bytes(request: Request) -> int:
     scope = request.scope
-    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    headers = sum(map(len, chain.from_iterable(scope["headers"])))
     return headers + len(request.path) + len(scope.get("query_string", b""))
 
 
-def _check_origin(request: Request, host: str) -> None:
-    origin = request.header(b"origin").decode("latin-1").lower()
-    site = request.header(b"sec-fetch-site")
-    same = not origin or origin.partition("://")[2] == host
-    if not same or site not in (b"", b"same-origin", b"none"):
-        raise CrossSiteError("Another site's page may not use this node", origin=origin)
+def _check_origin(request: Request) -> None:
+    origin = request.header(b"origin").lower()
+    same = not origin or origin.partition(b"://")[2] == request.header(b"host").lower()
+    if not same or request.header(b"sec-fetch-site") not in (b"", b"same-origin", b"none"):
+        raise CrossSiteError("Another site's page may not use this node", origin=origin.decode("latin-1"))
 
 
 def _without_port(host: str) -> str:

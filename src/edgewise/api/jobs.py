@@ -16,40 +16,61 @@ from edgewise.node.pool import Pool
 T = TypeVar("T")
 
 # A call this quick costs less than handing it over; the loop can afford it.
-QUICK_NS = 150_000
+QUICK_NS = 250_000
 # Calls measured on the pool before a model may run on the loop.
 TRIAL_CALLS = 16
 # Larger bodies always go to the pool: decoding them alone would hold up the loop.
 QUICK_BODY_BYTES = 64 * 1024
-_SMOOTHING = 16
+# Of the calls on the loop, one in so many is measured: measuring costs as much as a small model's own work.
+MEASURED_EVERY = 8
+_SMOOTHING = 8
+_MOST_COUNTED = 4
+_NEVER_NS = 2**62
 _MAX_GATES = 256
 
 
 class Gate:
-    """Decides whether the calls of one kind are quick enough for the loop: a moving average of what they took.
+    """Decides whether the calls of one kind are quick enough for the loop.
 
-    One slow call (a page fault, a stolen core) moves the average by a sixteenth of what it took, so a call far beyond
-    ``QUICK_NS`` sends its kind back to the pool for another trial.
+    On the pool, the quickest of ``TRIAL_CALLS`` calls decides by the clock: what others took on top of that, they
+    waited for the interpreter or a core. On the loop, a moving average of processor time decides, which a stolen core
+    does not touch; slow calls in a row end it, and the next trial begins.
     """
 
-    __slots__ = ("_average_ns", "_calls")
+    __slots__ = ("_average_ns", "_best_ns", "_calls", "quick")
 
     def __init__(self) -> None:
-        self._average_ns = 0.0
+        self.quick = False
         self._calls = 0
+        self._best_ns = _NEVER_NS
+        self._average_ns = 0.0
 
-    @property
-    def quick(self) -> bool:
-        """Whether the next call may run on the loop."""
-        return self._calls >= TRIAL_CALLS and self._average_ns < QUICK_NS
+    def due(self) -> bool:
+        """Whether the next call on the loop is to be measured: one in ``MEASURED_EVERY``."""
+        self._calls += 1
+        return self._calls % MEASURED_EVERY == 0
 
     def took(self, ns: int) -> None:
-        """Takes one measurement in."""
-        weight = min(self._calls, _SMOOTHING - 1)
-        self._average_ns = (self._average_ns * weight + ns) / (weight + 1)
+        """Takes one measurement in, made where ``quick`` said."""
+        if self.quick:
+            most = min(ns, _MOST_COUNTED * QUICK_NS)
+            self._average_ns += (most - self._average_ns) / _SMOOTHING
+            if self._average_ns >= QUICK_NS:
+                self._begin_trial()
+            return
         self._calls += 1
-        if self._average_ns >= QUICK_NS:
-            self._calls = min(self._calls, TRIAL_CALLS - 1)
+        self._best_ns = min(self._best_ns, ns)
+        if self._calls == TRIAL_CALLS:
+            best_ns = self._best_ns
+            self._begin_trial()
+            self.quick = best_ns < QUICK_NS
+            self._average_ns = float(best_ns)
+
+    def _begin_trial(self) -> None:
+        self.quick = False
+        self._calls = 0
+        self._best_ns = _NEVER_NS
+        self._average_ns = 0.0
 
 
 class Jobs:
@@ -91,25 +112,31 @@ class Jobs:
             function: The call.
             arguments: Its arguments.
         """
+        if size > QUICK_BODY_BYTES:
+            return await self.run(function, *arguments)
         gate = self._gates.get(kind)
-        if gate is None or size > QUICK_BODY_BYTES or not gate.quick:
-            return await self._measured(kind, function, *arguments)
-        start = time.perf_counter_ns()
+        if gate is None or not gate.quick:
+            return await self._tried(kind, function, *arguments)
+        if not gate.due():
+            return function(*arguments)
+        start = time.thread_time_ns()
         try:
             return function(*arguments)
         finally:
-            gate.took(time.perf_counter_ns() - start)
+            gate.took(time.thread_time_ns() - start)
 
-    async def _measured(self, kind: Hashable, function: Callable[..., T], /, *arguments: object) -> T:
+    async def _tried(self, kind: Hashable, function: Callable[..., T], /, *arguments: object) -> T:
         def call() -> tuple[T, int]:
             start = time.perf_counter_ns()
             result = function(*arguments)
             return result, time.perf_counter_ns() - start
 
         result, took_ns = await self.run(call)
-        if kind not in self._gates:
+        gate = self._gates.get(kind)
+        if gate is None:
             if len(self._gates) >= _MAX_GATES:
                 self._gates.clear()
-            self._gates[kind] = Gate()
-        self._gates[kind].took(took_ns)
+            gate = self._gates[kind] = Gate()
+        if not gate.quick:
+            gate.took(took_ns)
         return result

@@ -1,7 +1,7 @@
 """The node's HTTP server: uvicorn, with the bounds it lacks.
 
 uvicorn bounds neither the size of headers nor the time a peer takes to send them; ``BoundedProtocol`` does both, and
-closes connections that never say anything.
+closes connections that never say anything. It also sends each answer in one write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from edgewise.api.app import create_app
 from edgewise.api.guard import MAX_HEADER_BYTES
@@ -29,6 +29,8 @@ SHUTDOWN_S = 3
 # Headers past this end the connection before they are whole; ``guard`` refuses smaller ones past MAX_HEADER_BYTES with
 # a proper answer.
 _MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
+# Up to this size copying a body behind its head costs less than a vectored write.
+_MAX_JOINED_BYTES = 64 * 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
     b"connection: close\r\n\r\n"
@@ -36,8 +38,52 @@ _TOO_LARGE = (
 )
 
 
+class OneWrite:
+    """A transport for one answer, whose head leaves together with the first part of its body.
+
+    uvicorn writes them one after the other. As two writes they are two packets and two system calls, and a client that
+    delays its acknowledgements makes the second wait. When no body follows at once, the head goes alone.
+    """
+
+    __slots__ = ("_flush", "_head", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._flush: asyncio.Handle | None = None
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Sends, or holds what is the head."""
+        if self._head is None:
+            self._head = data
+            self._flush = self._loop.call_soon(self._send_head)
+        elif self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+            if len(data) <= _MAX_JOINED_BYTES:
+                self._transport.write(self._head + data)
+            else:
+                self._transport.writelines([self._head, data])
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Sends what is held, then closes."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._flush is not None and self._head is not None:
+            self._flush = None
+            self._transport.write(self._head)
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole."""
+    """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole. Answers
+    leave in one write.
+    """
 
     _header_bytes = 0
     _in_headers = True
@@ -76,6 +122,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._stop_timer()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:

@@ -247,7 +247,9 @@ def encode(
             raise TensorError(
                 f"No output is named {output.name!r}", hint=f"Outputs: {', '.join(outputs)}", tensor=output.name
             )
-        array = _classified(output, outputs[output.name], labels)
+        array = outputs[output.name]
+        if "classification" in output.parameters:
+            array = _classified(output, array, labels)
         datatype = _BY_NUMPY[array.dtype]
         if output.parameters.get("binary_data", binary_default) is True:
             part = _to_binary(array)
@@ -292,7 +294,7 @@ def _to_json(output: RequestOutput, array: Array) -> list[Any]:
 
 def _classified(output: RequestOutput, array: Array, labels: Sequence[str]) -> Array:
     """Triton's classification extension: the best ``k`` of each row as ``score:index:label``."""
-    count = output.parameters.get("classification", 0)
+    count = output.parameters["classification"]
     if type(count) is not int or count < 0:
         raise TensorError(f"Output {output.name!r}: classification is not a number of classes", tensor=output.name)
     if not count:

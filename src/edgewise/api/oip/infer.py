@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 OCTETS = b"application/octet-stream"
 _JSON_LENGTH = b"inference-header-content-length"
-_MEDIA_TYPES = (b"application/json", OCTETS, b"application/vnd.sagemaker-triton.binary+json", b"text/plain")
+# None, and the last one, are what clients send who were not told to name the type (curl's default).
+_MEDIA_TYPES = {b"", b"application/json", OCTETS, b"text/plain", b"application/x-www-form-urlencoded"}
 
 
 class Call(NamedTuple):
@@ -113,8 +114,11 @@ class Inference:
 
 
 def _check_media_type(request: Request) -> None:
-    media_type = request.header(b"content-type").partition(b";")[0].strip().lower()
-    if media_type and media_type not in _MEDIA_TYPES and media_type != b"application/x-www-form-urlencoded":
+    header = request.header(b"content-type")
+    if header in _MEDIA_TYPES:
+        return
+    media_type = header.partition(b";")[0].strip().lower()
+    if media_type not in _MEDIA_TYPES:
         raise MediaTypeError(
             f"infer takes no {media_type.decode('latin-1')}",
             hint="Send application/json, or application/octet-stream with binary tensors.",
