@@ -13,6 +13,7 @@ import pytest
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, StorageFullError
+from edgewise.journal import blocks
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
 from edgewise.journal.reader import DATABASE, SqliteReader
 from edgewise.journal.sqlite import SqliteJournal
@@ -143,6 +144,20 @@ def test_a_full_disk_refuses_whole_appends_and_keeps_what_it_has(journal: Sqlite
     assert all(balance.balanced for balance in journal.audit())
 
 
+def test_a_transaction_that_fails_leaves_no_trace_in_memory(journal: SqliteJournal) -> None:
+    journal.append("events", entries(1))
+    stream = journal._streams["events"]
+
+    def fail_after_writing() -> None:
+        journal._accept(stream, blocks.encode(entries(2, 3)), 100)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(sqlite3.OperationalError):
+        journal._submit(fail_after_writing)
+    assert journal.append("events", entries(4)) == range(2, 3)
+    assert numbers(journal.read("events")) == [1, 4]
+
+
 def test_appends_of_many_threads_share_transactions(journal: SqliteJournal) -> None:
     groups: list[int] = []
     run = journal._group._run
@@ -204,6 +219,7 @@ FILL_UP = """
 import resource, sys
 from pathlib import Path
 from edgewise.errors import RetryError
+from edgewise.journal import blocks
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.sqlite import SqliteJournal
 from edgewise.types import Entry
