@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from edgewise._lib.files import write_atomic
 from edgewise.cli import output
 from edgewise.cli.options import JsonFlag
 from edgewise.errors import InputError, NotFoundError
@@ -52,6 +53,7 @@ def predict(
         kinds = SERIES if loaded.manifest.inputs[0].kind == "series" else PICTURES
         files = list(find_files(inputs, kinds))
         if save:
+            _refuse_undrawable(loaded)
             save.mkdir(parents=True, exist_ok=True)
         failed = 0
         for file, outcome in _track(_predict_all(loaded, files), total=len(files)):
@@ -61,8 +63,13 @@ def predict(
                 continue
             _show(file, outcome, top=top, json=json)
             if save:
-                (save / f"{file.stem}.png").write_bytes(outcome.draw_png())
+                write_atomic(save / f"{file.stem}.png", outcome.draw_png())
     return 1 if failed else 0
+
+
+def _refuse_undrawable(model: Model) -> None:
+    if model.manifest.inputs[0].kind != "image" or model.manifest.task["kind"] in {"embedding", "regression"}:
+        raise InputError(f"What {model.manifest.name} gives cannot be drawn", hint="Leave --save out, or use --json.")
 
 
 def find_files(inputs: Sequence[str], kinds: set[str]) -> Iterator[Path]:

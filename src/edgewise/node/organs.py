@@ -13,7 +13,7 @@ from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError
 from edgewise.journal.base import StreamSettings
 from edgewise.models.package import load_manifest
-from edgewise.node.library import default_cache, resolve
+from edgewise.node.library import default_cache, resolve, session_options
 from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
 
@@ -74,11 +74,30 @@ def read_journal(settings: Settings) -> SqliteReader:
 
 
 def open_repository(settings: Settings) -> ModelRepository:
-    """All models there are without a network: those of the settings first, then shipped, then pulled."""
+    """The models of the settings and of their pipelines (pulled when they are not here), then all that need no network:
+    shipped ones, and those pulled before.
+    """
     cache = default_cache()
-    folders = [resolve(model, cache=cache) for model in settings.models]
+    listed = [resolve(model, cache=cache) for model in settings.models]
+    known = {load_manifest(folder).name for folder in listed}
+    used = [resolve(model, cache=cache) for model in pipeline_models(settings) if model not in known]
     entries = [found for entry in zoo.names() if (found := zoo.find(entry.name, cache))]
-    return ModelRepository([*folders, *entries])
+    return ModelRepository([*listed, *used, *entries], options=session_options)
+
+
+def pipeline_models(settings: Settings) -> list[str]:
+    """Names of the models that pipelines use, each once."""
+    from edgewise.pipeline.transforms.detect import DetectSettings
+    from edgewise.pipeline.transforms.recognise import RecogniseSettings
+
+    names: list[str] = []
+    for pipeline in settings.pipelines.values():
+        for transform in pipeline.transforms:
+            if isinstance(transform, DetectSettings):
+                names.append(transform.model)
+            elif isinstance(transform, RecogniseSettings):
+                names += [transform.detector, transform.embedder]
+    return list(dict.fromkeys(names))
 
 
 def model_name(name_or_path: str) -> str:
@@ -141,15 +160,12 @@ class People:
 
     def enrol(self, name: str, photos: list[bytes], *, preferences: dict[str, Any]) -> Person:
         """Adds photos of a person; see ``Enrolment.enrol``."""
-        detector, embedder = face_models(self._settings)
-        cache = default_cache()
-        from edgewise.models.model import Model
-
-        with (
-            Model.open(resolve(detector, cache=cache)) as found,
-            Model.open(resolve(embedder, cache=cache)) as embedded,
-        ):
-            return enrolment(found, embedded, self.store).enrol(name, photos, preferences=preferences)
+        repository = open_repository(self._settings)
+        try:
+            detector, embedder = (repository.get(model).model for model in face_models(self._settings))
+            return enrolment(detector, embedder, self.store).enrol(name, photos, preferences=preferences)
+        finally:
+            repository.close()
 
 
 @contextlib.contextmanager

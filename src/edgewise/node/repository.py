@@ -6,7 +6,7 @@ Words and states follow the Open Inference Protocol v2 and its model repository 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -95,11 +95,13 @@ class ModelRepository:
     Args:
         packages: Folders of model packages; of two with the same name and version the first wins, and the first
             version of a name is its default.
-        options: How sessions run.
+        options: How a package's session runs.
     """
 
-    def __init__(self, packages: Iterable[Path], *, options: SessionOptions | None = None) -> None:
-        self._options = options or SessionOptions()
+    def __init__(
+        self, packages: Iterable[Path], *, options: Callable[[Path], SessionOptions] = lambda _: SessionOptions()
+    ) -> None:
+        self._options = options
         self._lock = threading.RLock()
         self._folders: dict[str, dict[str, Path]] = {}
         self._manifests: dict[Path, Manifest] = {}
@@ -220,7 +222,7 @@ class ModelRepository:
     def _load(self, folder: Path) -> LoadedModel:
         if folder not in self._loaded:
             try:
-                self._loaded[folder] = LoadedModel(Model.open(folder, options=self._options))
+                self._loaded[folder] = LoadedModel(Model.open(folder, options=self._options(folder)))
             except Exception as error:
                 self._reasons[folder] = str(error)
                 raise

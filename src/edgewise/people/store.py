@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from edgewise.types import Array
 
 # Cosine similarity from which two faces count as one person's, until the owner sets another. On the ORL faces, with a
-# hundred photographs enrolled (benchmarks/faces.py), it recognises everybody and lets in 1.75 % of the photographs of
+# hundred photographs enrolled (benchmarks/faces.py), it recognises everybody and lets in 0.25 % of the photographs of
 # strangers. At 0.5, where single pairs separate best, it would be 7 %: a visitor is compared with everybody enrolled.
-DEFAULT_THRESHOLD = 0.6
+DEFAULT_THRESHOLD = 0.65
 MAX_PEOPLE = 10_000
 MAX_PHOTOS = 50
 MAX_NAME = 80

@@ -3,6 +3,6 @@
 ``names`` lists them, ``pull`` brings one into a cache as a model package, ``find`` says where it lies.
 """
 
-from edgewise.zoo.pulling import Entry, Progress, find, names, pull
+from edgewise.zoo.pulling import SHIPPED, Entry, Progress, find, names, pull
 
-__all__ = ["Entry", "Progress", "find", "names", "pull"]
+__all__ = ["SHIPPED", "Entry", "Progress", "find", "names", "pull"]
