@@ -214,6 +214,14 @@ class Visitor:
             if violation["impact"] in {"serious", "critical"}
         ]
 
+    def is_answered_within(self, *, seconds: float) -> bool:
+        """Whether a request that the page makes now is answered that soon."""
+        script = (
+            "const [ms, done] = arguments; setTimeout(() => done(false), ms);"
+            "fetch('/v1/health').then(({ok}) => done(ok), () => done(false))"
+        )
+        return bool(self.driver.execute_async_script(script, seconds * 1000))
+
     def errors(self) -> list[str]:
         """What the browser's console has reported as errors since it was asked last."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
