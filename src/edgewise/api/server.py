@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ SHUTDOWN_S = 3
 _MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
 # Up to this size copying a body behind its head costs less than a vectored write.
 _MAX_JOINED_BYTES = 64 * 1024
+# So much of a body is held for the application before the peer is told to wait.
+_MAX_HELD_BYTES = 1024 * 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: 100\r\n"
     b"connection: close\r\n\r\n"
@@ -80,6 +83,49 @@ class OneWrite:
             self._transport.write(self._head)
 
 
+class Body:
+    """``receive`` for one request: waits until its body is there, then hands it over piece by piece, never copied.
+
+    uvicorn joins and copies what has come at each call, and wakes the application for every 64 KiB.
+    """
+
+    __slots__ = ("_chunks", "_cycle", "_done", "_held")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        # Pieces of a pipelined request have come before it is its turn.
+        self._chunks = deque([bytes(cycle.body)] if cycle.body else [])
+        cycle.body = bytearray()
+        self._held = 0
+        self._done = False
+
+    def add(self, chunk: bytes) -> None:
+        """Takes a piece that has come; when much is held, the application is woken before the body is whole."""
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        if self._held > _MAX_HELD_BYTES:
+            self._cycle.flow.pause_reading()
+            self._cycle.message_event.set()
+
+    async def __call__(self) -> Any:
+        """The next piece; once the body has been read, uvicorn's own ``receive``, which waits for the peer to go."""
+        cycle = self._cycle
+        if self._done:
+            return await RequestResponseCycle.receive(cycle)
+        if (not self._chunks and cycle.more_body) or cycle.waiting_for_100_continue:
+            self._held = 0
+            message = await RequestResponseCycle.receive(cycle)
+            if message["type"] == "http.disconnect":
+                return message
+        elif cycle.message_event.is_set():
+            cycle.message_event.clear()
+        if cycle.disconnected:
+            return {"type": "http.disconnect"}
+        chunk = self._chunks.popleft() if self._chunks else b""
+        self._done = not self._chunks and not cycle.more_body
+        return {"type": "http.request", "body": chunk, "more_body": not self._done}
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole. Answers
     leave in one write.
@@ -123,8 +169,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body has come."""
+        pieces: Body | None = getattr(self.cycle, "pieces", None)
+        if pieces is None:
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            pieces.add(body)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+        cycle.receive = cycle.pieces = Body(cycle)  # type: ignore[attr-defined, method-assign]
         super()._start_asgi_task(cycle, app)
 
     def _stop_timer(self) -> None:

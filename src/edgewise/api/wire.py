@@ -99,25 +99,20 @@ class Request:
             raise too_large(limit)
         padding = -align_at % _ALIGNMENT
         chunks = [bytes(padding)]
-        message = await self._receive()
-        if message.get("more_body", False):
-            await self._collect(message, chunks, limit=limit)
-        else:
-            _take(message, chunks)
+        await self._collect(chunks, limit=limit)
         buffer = bytearray().join(chunks)
-        if len(buffer) - padding > limit:
-            raise too_large(limit)
         return memoryview(buffer)[padding:]
 
-    async def _collect(self, message: Message, chunks: list[bytes], *, limit: int) -> None:
+    async def _collect(self, chunks: list[bytes], *, limit: int) -> None:
         size = 0
+        more = True
         try:
             async with asyncio.timeout(self.limits.body_timeout_s):
-                while _take(message, chunks):
+                while more:
+                    more = _take(await self._receive(), chunks)
                     size += len(chunks[-1])
                     if size > limit:
                         raise too_large(limit)
-                    message = await self._receive()
         except TimeoutError as error:
             raise self._too_slow() from error
 

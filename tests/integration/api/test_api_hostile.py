@@ -285,3 +285,33 @@ def test_random_bodies_on_all_routes_are_refused_and_leave_no_trace(target, clie
     assert rss_bytes() - before < GROWTH_BYTES
     assert client.post("/v2/models/echo/infer", content=INFER).status_code == 200
     assert client.get("/v1/health").json()["status"] == "ok"
+
+
+def test_pipelined_requests_are_answered_in_order(target) -> None:
+    def request(value: float) -> bytes:
+        body = INFER.replace(b"0.5", str(value).encode())
+        return (
+            b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        ) + body
+
+    last = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = talk(target, request(1.5) + request(2.5) + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert answer.index(b"1.5,1.5") < answer.index(b"2.5,2.5") < answer.index(b'{"live":true}')
+
+
+def test_a_caller_who_asks_first_is_told_to_go_on(target) -> None:
+    host, port = target.host.split(":")
+    head = "POST /v2/models/echo/infer HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: {len(INFER)}\r\n\r\n".encode())
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(INFER)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("size", [100_000, 1_500_000, 3_900_000])
+def test_large_bodies_arrive_whole(client: httpx.Client, size: int) -> None:
+    text = "x" * size
+    request = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": [text]}]}
+    assert client.post("/v2/models/words/infer", json=request).json()["outputs"][0]["data"] == [text]
