@@ -131,7 +131,8 @@ export const removePerson = (name) => request("DELETE", `/v1/people/${segment(na
 export const personPhotoPath = (name) => `/v1/people/${segment(name)}/photo`;
 
 /** @param {AbortSignal} [signal] */
-export const getThreshold = async (signal) => (await request("GET", "/v1/settings/face-threshold", { signal })).threshold;
+export const getThreshold = async (signal) =>
+  (await request("GET", "/v1/settings/face-threshold", { signal })).threshold;
 
 /** @param {number} threshold */
 export const setThreshold = (threshold) => request("PUT", "/v1/settings/face-threshold", { json: { threshold } });

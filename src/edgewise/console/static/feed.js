@@ -40,7 +40,9 @@ class Feed {
     this.source = source;
     this.state.set("connecting");
     source.addEventListener("open", () => this.state.set("open"));
-    source.addEventListener("error", () => this.state.set(source.readyState === EventSource.CLOSED ? "closed" : "connecting"));
+    source.addEventListener("error", () =>
+      this.state.set(source.readyState === EventSource.CLOSED ? "closed" : "connecting"),
+    );
     source.addEventListener("record", ({ data }) => {
       const record = JSON.parse(data);
       for (const listener of [...this.listeners]) listener(record);

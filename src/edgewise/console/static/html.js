@@ -4,6 +4,15 @@ import htm from "./vendor/htm.js";
 import { h } from "./vendor/preact.js";
 
 export { createContext, Fragment, render } from "./vendor/preact.js";
-export { useCallback, useEffect, useErrorBoundary, useId, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact-hooks.js";
+export {
+  useCallback,
+  useEffect,
+  useErrorBoundary,
+  useId,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "./vendor/preact-hooks.js";
 
 export const html = htm.bind(h);

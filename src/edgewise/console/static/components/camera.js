@@ -32,15 +32,26 @@ export function CameraTile({ camera, streamed }) {
       </div>
       <div class="camera-head">
         <h3>${camera.name}</h3>
-        <span class="badge" data-state=${camera.state} title=${camera.reason}>${t(`camera.state.${camera.state}`)}</span>
+        <span class="badge" data-state=${camera.state} title=${camera.reason}
+          >${t(`camera.state.${camera.state}`)}</span
+        >
         <span class="camera-found"><${FoundSummary} found=${camera.objects} /></span>
       </div>
       ${camera.reason && html`<p class="camera-reason">${camera.reason}</p>`}
       <div class="camera-foot">
         <dl class="camera-figures">
-          <div><dt>${t("camera.fps")}</dt><dd>${formatNumber(camera.fps, 1)}</dd></div>
-          <div><dt>${t("camera.frames")}</dt><dd>${formatNumber(camera.frames)}</dd></div>
-          <div><dt>${t("camera.dropped")}</dt><dd>${formatNumber(camera.dropped)}</dd></div>
+          <div>
+            <dt>${t("camera.fps")}</dt>
+            <dd>${formatNumber(camera.fps, 1)}</dd>
+          </div>
+          <div>
+            <dt>${t("camera.frames")}</dt>
+            <dd>${formatNumber(camera.frames)}</dd>
+          </div>
+          <div>
+            <dt>${t("camera.dropped")}</dt>
+            <dd>${formatNumber(camera.dropped)}</dd>
+          </div>
         </dl>
         ${camera.kind === "upload" && html`<${SendFrame} camera=${camera.name} />`}
       </div>
@@ -93,8 +104,18 @@ function SendFrame({ camera }) {
   };
   return html`
     <div class="camera-send">
-      <input class="visually-hidden" type="file" accept="image/*" tabindex="-1" aria-label=${t("camera.sendTo", { name: camera })} ref=${input} onChange=${send} />
-      <button type="button" class="button" onClick=${() => input.current.click()}><${Icon} name="upload" />${t("camera.send")}</button>
+      <input
+        class="visually-hidden"
+        type="file"
+        accept="image/*"
+        tabindex="-1"
+        aria-label=${t("camera.sendTo", { name: camera })}
+        ref=${input}
+        onChange=${send}
+      />
+      <button type="button" class="button" onClick=${() => input.current.click()}>
+        <${Icon} name="upload" />${t("camera.send")}
+      </button>
     </div>
   `;
 }

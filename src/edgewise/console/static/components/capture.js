@@ -18,7 +18,15 @@ export function CameraDialog({ onPicture, onClose }) {
     <${Dialog} title=${t("capture.title")} onClose=${onClose}>
       ${state.error && html`<${ErrorNotice} error=${state.error} />`}
       ${!state.ready && !state.error && html`<${Loading} />`}
-      <video class="capture" ref=${video} autoplay muted playsinline hidden=${!state.ready} aria-label=${t("capture.preview")}></video>
+      <video
+        class="capture"
+        ref=${video}
+        autoplay
+        muted
+        playsinline
+        hidden=${!state.ready}
+        aria-label=${t("capture.preview")}
+      ></video>
       <div class="dialog-actions">
         <button type="button" class="button" onClick=${onClose}>${t("action.cancel")}</button>
         <button type="button" class="button button-primary" disabled=${!state.ready} onClick=${shoot}>

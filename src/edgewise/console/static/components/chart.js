@@ -28,7 +28,9 @@ export function Chart({ title, times, lines, format, steps, named = false }) {
   const data = useMemo(() => [times, ...lines.map(({ values }) => values)], [times, lines]);
   useLayoutEffect(() => {
     plot.current = new UPlot(settings(box.current, lines, { format, steps }), data, box.current);
-    const observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }));
+    const observer = new ResizeObserver(() =>
+      plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }),
+    );
     observer.observe(box.current);
     return () => {
       observer.disconnect();
@@ -40,7 +42,16 @@ export function Chart({ title, times, lines, format, steps, named = false }) {
     <figure class="card chart">
       <figcaption>
         <span class="chart-title">${title}</span>
-        ${lines.map(({ label, values }, index) => html`<${Latest} key=${label} index=${index} label=${named ? label : ""} value=${latest(values)} format=${format} />`)}
+        ${lines.map(
+          ({ label, values }, index) =>
+            html`<${Latest}
+              key=${label}
+              index=${index}
+              label=${named ? label : ""}
+              value=${latest(values)}
+              format=${format}
+            />`,
+        )}
       </figcaption>
       <div class="chart-box" ref=${box} aria-hidden="true"></div>
     </figure>
@@ -52,7 +63,10 @@ const latest = (values) => values.findLast((value) => value !== null);
 
 function Latest({ index, label, value, format }) {
   return html`
-    <span class="chart-latest"><span class=${`swatch line-${index % 4}`}></span>${label} <strong>${value === undefined ? "–" : format(value)}</strong></span>
+    <span class="chart-latest"
+      ><span class=${`swatch line-${index % 4}`}></span>${label}
+      <strong>${value === undefined ? "–" : format(value)}</strong></span
+    >
   `;
 }
 
@@ -81,7 +95,12 @@ function useColourScheme() {
 function settings(box, lines, { format, steps }) {
   const style = getComputedStyle(box);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--ink-2"), font: FONT, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const axis = {
+    stroke: colour("--ink-2"),
+    font: FONT,
+    grid: { stroke: colour("--line"), width: 1 },
+    ticks: { show: false },
+  };
   return {
     width: box.clientWidth,
     height: HEIGHT_PX,
@@ -93,7 +112,12 @@ function settings(box, lines, { format, steps }) {
       { ...axis, size: 30, space: 70, grid: { show: false }, values: (_, splits) => splits.map(clock) },
       { ...axis, size: AXIS_WIDTH_PX, space: 36, incrs: steps, values: (_, splits) => splits.map(format) },
     ],
-    series: [{}, ...lines.map(({ label }, index) => line(label, colour(`--line-${index % 4}`), lines.length === 1 ? colour("--line-0-fill") : undefined))],
+    series: [
+      {},
+      ...lines.map(({ label }, index) =>
+        line(label, colour(`--line-${index % 4}`), lines.length === 1 ? colour("--line-0-fill") : undefined),
+      ),
+    ],
   };
 }
 

@@ -73,7 +73,9 @@ export function DeviceCard({ device, onChange }) {
       <span class="device-icon"><${Icon} name=${kind.icon(device.state)} /></span>
       <div class="device-words">
         <h3>${device.name}</h3>
-        <p class="device-state" aria-live="polite">${device.available ? kind.words(device.state) : t("device.unavailable")}</p>
+        <p class="device-state" aria-live="polite">
+          ${device.available ? kind.words(device.state) : t("device.unavailable")}
+        </p>
       </div>
       <div class="device-controls">
         <${kind.Controls} device=${device} command=${command} disabled=${busy || !device.available} />
@@ -126,10 +128,22 @@ function ThermostatControls({ device, command, disabled }) {
   const step = (change) => command("set_temperature", { temperature_c: device.state.temperature_c + change });
   return html`
     <div class="stepper" role="group" aria-label=${t("thermostat.target", { name: device.name })}>
-      <button type="button" class="button button-icon" aria-label=${t("thermostat.lower")} disabled=${disabled} onClick=${() => step(-STEP_C)}>
+      <button
+        type="button"
+        class="button button-icon"
+        aria-label=${t("thermostat.lower")}
+        disabled=${disabled}
+        onClick=${() => step(-STEP_C)}
+      >
         <${Icon} name="minus" />
       </button>
-      <button type="button" class="button button-icon" aria-label=${t("thermostat.raise")} disabled=${disabled} onClick=${() => step(STEP_C)}>
+      <button
+        type="button"
+        class="button button-icon"
+        aria-label=${t("thermostat.raise")}
+        disabled=${disabled}
+        onClick=${() => step(STEP_C)}
+      >
         <${Icon} name="plus" />
       </button>
     </div>
@@ -140,7 +154,12 @@ function AlarmControls({ device, command, disabled }) {
   const raised = device.state.state === "raised";
   const args = raised ? {} : { reason: t("alarm.byHand") };
   return html`
-    <button type="button" class=${raised ? "button button-danger" : "button"} disabled=${disabled} onClick=${() => command(raised ? "clear" : "raise", args)}>
+    <button
+      type="button"
+      class=${raised ? "button button-danger" : "button"}
+      disabled=${disabled}
+      onClick=${() => command(raised ? "clear" : "raise", args)}
+    >
       ${t(raised ? "alarm.doClear" : "alarm.doRaise")}
     </button>
   `;

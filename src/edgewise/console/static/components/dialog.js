@@ -27,7 +27,12 @@ export function Dialog({ title, onClose, wide = false, children }) {
       <div class="dialog-body">
         <header class="dialog-head">
           <h2 id=${titleId}>${title}</h2>
-          <button type="button" class="button button-quiet button-icon" aria-label=${t("action.close")} onClick=${onClose}>
+          <button
+            type="button"
+            class="button button-quiet button-icon"
+            aria-label=${t("action.close")}
+            onClick=${onClose}
+          >
             <${Icon} name="close" />
           </button>
         </header>

@@ -47,5 +47,8 @@ const plainFacts = (facts) =>
   Object.fromEntries(
     Object.entries(facts)
       .filter(([, value]) => typeof value === "string" || typeof value === "number")
-      .map(([name, value]) => [name, typeof value === "number" ? formatNumber(value, Number.isInteger(value) ? 0 : 1) : value]),
+      .map(([name, value]) => [
+        name,
+        typeof value === "number" ? formatNumber(value, Number.isInteger(value) ? 0 : 1) : value,
+      ]),
   );

@@ -25,15 +25,32 @@ function Sections({ model }) {
 }
 
 /** @param {{title: string, children: any}} props */
-const Section = ({ title, children }) => html`<section class="detail"><h3>${title}</h3>${children}</section>`;
+const Section = ({ title, children }) =>
+  html`<section class="detail">
+    <h3>${title}</h3>
+    ${children}
+  </section>`;
 
 /** @param {{caption: string, heads: string[], rows: any[][]}} props A table that scrolls sideways by itself. */
 const Table = ({ caption, heads, rows }) => html`
   <div class="table-box" tabindex="0" role="region" aria-label=${caption}>
     <table>
-      <caption class="visually-hidden">${caption}</caption>
-      <thead><tr>${heads.map((head) => html`<th key=${head} scope="col">${head}</th>`)}</tr></thead>
-      <tbody>${rows.map((row, index) => html`<tr key=${index}>${row.map((cell, at) => html`<td key=${at}>${cell}</td>`)}</tr>`)}</tbody>
+      <caption class="visually-hidden">
+        ${caption}
+      </caption>
+      <thead>
+        <tr>
+          ${heads.map((head) => html`<th key=${head} scope="col">${head}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row, index) =>
+            html`<tr key=${index}>
+              ${row.map((cell, at) => html`<td key=${at}>${cell}</td>`)}
+            </tr>`,
+        )}
+      </tbody>
     </table>
   </div>
 `;
@@ -46,7 +63,15 @@ function Use({ statistics }) {
     ...(count ? ["p50", "p95", "p99"].map((name) => [`latency.${name}`, formatMs(latency[name])]) : []),
   ];
   return html`
-    <dl class="figures">${figures.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl>
+    <dl class="figures">
+      ${figures.map(
+        ([key, value]) =>
+          html`<div key=${key}>
+            <dt>${t(key)}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
   `;
 }
 
@@ -59,7 +84,9 @@ function Metrics({ metrics }) {
     variant,
   ]);
   const heads = ["models.metric", "models.value", "models.dataset", "models.variant"].map((key) => t(key));
-  return html`<${Section} title=${t("models.metrics")}><${Table} caption=${t("models.metrics")} heads=${heads} rows=${rows} /><//>`;
+  return html`<${Section} title=${t("models.metrics")}
+    ><${Table} caption=${t("models.metrics")} heads=${heads} rows=${rows}
+  /><//>`;
 }
 
 /** @param {number} value @param {string} unit A share of one is shown in percent. */
@@ -76,14 +103,25 @@ function Variants({ variants, open }) {
     html`<code>${artifact}</code>`,
   ]);
   const heads = ["models.variant", "models.runtime", "models.precision", "models.artifact"].map((key) => t(key));
-  return html`<${Section} title=${t("models.variants")}><${Table} caption=${t("models.variants")} heads=${heads} rows=${rows} /><//>`;
+  return html`<${Section} title=${t("models.variants")}
+    ><${Table} caption=${t("models.variants")} heads=${heads} rows=${rows}
+  /><//>`;
 }
 
 function Tensors({ inputs, outputs }) {
-  const row = (kind) => ({ name, datatype, shape }) => [t(kind), html`<code>${name}</code>`, datatype, html`<code>[${shape.join(", ")}]</code>`];
+  const row =
+    (kind) =>
+    ({ name, datatype, shape }) => [
+      t(kind),
+      html`<code>${name}</code>`,
+      datatype,
+      html`<code>[${shape.join(", ")}]</code>`,
+    ];
   const rows = [...inputs.map(row("models.input")), ...outputs.map(row("models.output"))];
   const heads = ["models.direction", "models.tensor", "models.datatype", "models.shape"].map((key) => t(key));
-  return html`<${Section} title=${t("models.tensors")}><${Table} caption=${t("models.tensors")} heads=${heads} rows=${rows} /><//>`;
+  return html`<${Section} title=${t("models.tensors")}
+    ><${Table} caption=${t("models.tensors")} heads=${heads} rows=${rows}
+  /><//>`;
 }
 
 function Origin({ licence, origin, lineage }) {
@@ -97,7 +135,15 @@ function Origin({ licence, origin, lineage }) {
   ].filter(([, value]) => value);
   return html`
     <${Section} title=${t("models.origin")}>
-      <dl class="facts">${facts.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl>
+      <dl class="facts">
+        ${facts.map(
+          ([key, value]) =>
+            html`<div key=${key}>
+              <dt>${t(key)}</dt>
+              <dd>${value}</dd>
+            </div>`,
+        )}
+      </dl>
     <//>
   `;
 }

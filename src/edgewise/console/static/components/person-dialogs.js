@@ -39,7 +39,15 @@ export function EnrolDialog({ onDone, onClose }) {
       <form onSubmit=${submit}>
         <div class="field">
           <label for=${id}>${t("people.name")}</label>
-          <input id=${id} required maxlength="64" autocomplete="off" autofocus value=${name} onInput=${(event) => setName(event.target.value)} />
+          <input
+            id=${id}
+            required
+            maxlength="64"
+            autocomplete="off"
+            autofocus
+            value=${name}
+            onInput=${(event) => setName(event.target.value)}
+          />
         </div>
         <${Photos} photos=${photos} onChange=${setPhotos} />
         <${Preferences} value=${preferences} onChange=${change} />
@@ -73,7 +81,9 @@ function Submit({ label, busy, disabled, onClose }) {
   return html`
     <div class="dialog-actions">
       <button type="button" class="button" onClick=${onClose}>${t("action.cancel")}</button>
-      <button type="submit" class="button button-primary" disabled=${busy || disabled} aria-busy=${busy}>${label}</button>
+      <button type="submit" class="button button-primary" disabled=${busy || disabled} aria-busy=${busy}>
+        ${label}
+      </button>
     </div>
   `;
 }
@@ -90,9 +100,23 @@ function Photos({ photos, onChange }) {
       <span class="label">${t("people.photosOf")}</span>
       <div class="photos">
         ${photos.map(
-          (photo, index) => html`<${PhotoPreview} key=${photo} photo=${photo} onRemove=${() => onChange(photos.toSpliced(index, 1))} />`,
+          (photo, index) =>
+            html`<${PhotoPreview}
+              key=${photo}
+              photo=${photo}
+              onRemove=${() => onChange(photos.toSpliced(index, 1))}
+            />`,
         )}
-        <input class="visually-hidden" type="file" accept="image/*" multiple tabindex="-1" aria-label=${t("people.addPhotos")} ref=${input} onChange=${add} />
+        <input
+          class="visually-hidden"
+          type="file"
+          accept="image/*"
+          multiple
+          tabindex="-1"
+          aria-label=${t("people.addPhotos")}
+          ref=${input}
+          onChange=${add}
+        />
         <button type="button" class="photo-add" onClick=${() => input.current.click()}>
           <${Icon} name="plus" /><span>${t("people.addPhotos")}</span>
         </button>
@@ -113,7 +137,9 @@ function PhotoPreview({ photo, onRemove }) {
   return html`
     <span class="photo">
       ${address && html`<img src=${address} alt=${photo.name} />`}
-      <button type="button" aria-label=${t("people.removePhoto", { name: photo.name })} onClick=${onRemove}><${Icon} name="close" /></button>
+      <button type="button" aria-label=${t("people.removePhoto", { name: photo.name })} onClick=${onRemove}>
+        <${Icon} name="close" />
+      </button>
     </span>
   `;
 }
@@ -152,7 +178,16 @@ function Slider({ label, words, value, min, max, step, onInput }) {
     <div class="slider">
       <label for=${id}>${label}</label>
       <output for=${id}>${words}</output>
-      <input id=${id} type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${words} onInput=${(event) => onInput(Number(event.target.value))} />
+      <input
+        id=${id}
+        type="range"
+        min=${min}
+        max=${max}
+        step=${step}
+        value=${value}
+        aria-valuetext=${words}
+        onInput=${(event) => onInput(Number(event.target.value))}
+      />
     </div>
   `;
 }

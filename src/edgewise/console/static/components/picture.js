@@ -58,10 +58,30 @@ export function AnnotatedPicture({ src, alt, width, height, found, active }) {
     <div class="picture" data-dimmed=${active >= 0}>
       <img src=${src} alt=${described ? `${alt}: ${described}` : alt} />
       <svg class="picture-boxes" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-        ${found.map((one, index) => html`<${Box} key=${index} found=${one} colour=${colours[index]} active=${index === active} unit=${width / 160} />`)}
+        ${found.map(
+          (one, index) =>
+            html`<${Box}
+              key=${index}
+              found=${one}
+              colour=${colours[index]}
+              active=${index === active}
+              unit=${width / 160}
+            />`,
+        )}
       </svg>
       <div class="picture-tags" aria-hidden="true">
-        ${found.map((one, index) => html`<${Tag} key=${index} found=${one} colour=${colours[index]} active=${index === active} scored=${found.length <= SCORED_TAGS} width=${width} height=${height} />`)}
+        ${found.map(
+          (one, index) =>
+            html`<${Tag}
+              key=${index}
+              found=${one}
+              colour=${colours[index]}
+              active=${index === active}
+              scored=${found.length <= SCORED_TAGS}
+              width=${width}
+              height=${height}
+            />`,
+        )}
       </div>
     </div>
   `;
@@ -102,5 +122,7 @@ export function FoundSummary({ found }) {
   if (!found.length) return html`<span class="muted">${t("live.nothing")}</span>`;
   const counts = new Map();
   for (const title of found.map(titleOf)) counts.set(title, (counts.get(title) ?? 0) + 1);
-  return html`${[...counts].map(([title, count]) => html`<span key=${title} class="chip">${count > 1 ? `${title} × ${count}` : title}</span>`)}`;
+  return html`${[...counts].map(
+    ([title, count]) => html`<span key=${title} class="chip">${count > 1 ? `${title} × ${count}` : title}</span>`,
+  )}`;
 }

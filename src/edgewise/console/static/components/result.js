@@ -62,7 +62,13 @@ function Vector({ result }) {
   const largest = Math.max(...vector.map(Math.abs));
   return html`
     <p class="muted">${t("result.vector", { n: vector.length })}</p>
-    <svg class="vector" viewBox=${`0 -1 ${vector.length} 2`} preserveAspectRatio="none" role="img" aria-label=${t("result.vector", { n: vector.length })}>
+    <svg
+      class="vector"
+      viewBox=${`0 -1 ${vector.length} 2`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label=${t("result.vector", { n: vector.length })}
+    >
       ${vector.map((value, index) => html`<path key=${index} d=${`M${index + 0.5} 0V${-value / largest}`} />`)}
     </svg>
   `;
@@ -72,7 +78,11 @@ function Values({ result }) {
   return html`
     <dl class="facts">
       ${Object.entries(result.values).map(
-        ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${formatFigure(value)} ${result.units?.[name] ?? ""}</dd></div>`,
+        ([name, value]) =>
+          html`<div key=${name}>
+            <dt>${name}</dt>
+            <dd>${formatFigure(value)} ${result.units?.[name] ?? ""}</dd>
+          </div>`,
       )}
     </dl>
   `;

@@ -25,7 +25,13 @@ export function Samples({ onPicture }) {
       <span class="muted small" aria-hidden="true">${t("try.samples")}</span>
       ${NAMES.map(
         (name) => html`
-          <button key=${name} type="button" class="sample" aria-label=${t(`sample.${name}`)} onClick=${() => choose(name)}>
+          <button
+            key=${name}
+            type="button"
+            class="sample"
+            aria-label=${t(`sample.${name}`)}
+            onClick=${() => choose(name)}
+          >
             <img src=${pathOf(name)} alt="" />
           </button>
         `,

@@ -39,9 +39,10 @@ export function ErrorNotice({ error, onRetry }) {
       <${Icon} name="warning" />
       <div class="notice-text">
         <p class="notice-title">${unreachable ? t("error.unreachable") : error.message}</p>
-        ${unreachable && html`<p>${t("error.unreachable.hint")}</p>`}
-        ${error.hint && html`<p>${error.hint}</p>`}
-        <p class="notice-code"><span class="visually-hidden">${t("error.code")} </span><code>${error.code ?? "error"}</code></p>
+        ${unreachable && html`<p>${t("error.unreachable.hint")}</p>`} ${error.hint && html`<p>${error.hint}</p>`}
+        <p class="notice-code">
+          <span class="visually-hidden">${t("error.code")} </span><code>${error.code ?? "error"}</code>
+        </p>
       </div>
       ${onRetry && html`<button type="button" class="button" onClick=${onRetry}>${t("action.retry")}</button>`}
     </div>

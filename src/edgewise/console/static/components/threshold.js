@@ -22,7 +22,9 @@ export function Threshold() {
   return html`
     <section class="card threshold" aria-labelledby="threshold">
       <h2 id="threshold">${t("threshold.title")}</h2>
-      <${Loaded} resource=${threshold}>${(value) => html`<${Slider} key=${value} value=${value} onChange=${change} />`}<//>
+      <${Loaded} resource=${threshold}
+        >${(value) => html`<${Slider} key=${value} value=${value} onChange=${change} />`}<//
+      >
       <p class="muted small">${t("threshold.explained")}</p>
     </section>
   `;
@@ -46,7 +48,9 @@ function Slider({ value, onChange }) {
         onInput=${(event) => setWanted(Number(event.target.value))}
         onChange=${(event) => onChange(Number(event.target.value))}
       />
-      <div class="slider-ends" aria-hidden="true"><span>${t("threshold.low")}</span><span>${t("threshold.high")}</span></div>
+      <div class="slider-ends" aria-hidden="true">
+        <span>${t("threshold.low")}</span><span>${t("threshold.high")}</span>
+      </div>
     </div>
   `;
 }

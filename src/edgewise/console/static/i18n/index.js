@@ -76,7 +76,11 @@ export const formatFigure = (value) => new Intl.NumberFormat(locale(), { maximum
 
 /** @param {number} fraction 0..1 @param {number} [digits] Digits after the point. */
 export const formatPercent = (fraction, digits = 0) =>
-  new Intl.NumberFormat(locale(), { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(fraction);
+  new Intl.NumberFormat(locale(), {
+    style: "percent",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(fraction);
 
 /** @param {number} ms Milliseconds; more digits for small ones. */
 export const formatMs = (ms) => `${formatNumber(ms, ms < 10 ? 1 : 0)} ms`;
@@ -94,11 +98,15 @@ const date = (timeNs) => new Date(timeNs / 1e6);
 
 /** @param {number} timeNs */
 export const formatTime = (timeNs) =>
-  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(date(timeNs));
+  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(
+    date(timeNs),
+  );
 
 /** @param {number} timeNs */
 export const formatDay = (timeNs) =>
-  new Intl.DateTimeFormat(locale(), { weekday: "long", day: "numeric", month: "long", year: "numeric" }).format(date(timeNs));
+  new Intl.DateTimeFormat(locale(), { weekday: "long", day: "numeric", month: "long", year: "numeric" }).format(
+    date(timeNs),
+  );
 
 /** @param {number} seconds */
 export function formatDuration(seconds) {

@@ -79,7 +79,13 @@ function Filter({ value, onChange }) {
       ${Object.keys(FILTERS).map(
         (name) => html`
           <label key=${name} class="segment">
-            <input type="radio" name="filter" value=${name} checked=${name === value} onChange=${() => onChange(name)} />
+            <input
+              type="radio"
+              name="filter"
+              value=${name}
+              checked=${name === value}
+              onChange=${() => onChange(name)}
+            />
             <span>${t(`events.filter.${name}`)}</span>
           </label>
         `,
@@ -101,7 +107,9 @@ function Timeline({ records }) {
         <section key=${day} aria-label=${day}>
           <h2 class="day">${day}</h2>
           <ol class="events">
-            ${ofDay.map((record) => html`<li key=${placeOf(record)}><${EventRow} record=${record} onShow=${setShown} /></li>`)}
+            ${ofDay.map(
+              (record) => html`<li key=${placeOf(record)}><${EventRow} record=${record} onShow=${setShown} /></li>`,
+            )}
           </ol>
         </section>
       `,
@@ -133,7 +141,9 @@ function EventRow({ record, onShow }) {
         <span class="event-sentence">${sentenceOf(record)}</span>
         <span class="event-source">${sourceOf(record)}</span>
       </span>
-      ${snapshot ? html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />` : html`<span></span>`}
+      ${snapshot
+        ? html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />`
+        : html`<span></span>`}
     </button>
   `;
 }
@@ -143,12 +153,32 @@ function EventDialog({ record, onClose }) {
   const sentence = sentenceOf(record);
   return html`
     <${Dialog} title=${sentence} onClose=${onClose} wide>
-      ${record.blobs.map((digest) => html`<img key=${digest} class="snapshot" src=${snapshotPath(digest)} alt=${t("events.snapshot", { sentence })} />`)}
+      ${record.blobs.map(
+        (digest) =>
+          html`<img
+            key=${digest}
+            class="snapshot"
+            src=${snapshotPath(digest)}
+            alt=${t("events.snapshot", { sentence })}
+          />`,
+      )}
       <dl class="facts">
-        <div><dt>${t("events.time")}</dt><dd>${formatDay(record.time_ns)}, ${formatTime(record.time_ns)}</dd></div>
-        <div><dt>${t("events.source")}</dt><dd>${sourceOf(record)}</dd></div>
-        <div><dt>${t("events.kind")}</dt><dd><code>${record.kind}</code></dd></div>
-        <div><dt>${t("events.place")}</dt><dd><code>${placeOf(record)}</code></dd></div>
+        <div>
+          <dt>${t("events.time")}</dt>
+          <dd>${formatDay(record.time_ns)}, ${formatTime(record.time_ns)}</dd>
+        </div>
+        <div>
+          <dt>${t("events.source")}</dt>
+          <dd>${sourceOf(record)}</dd>
+        </div>
+        <div>
+          <dt>${t("events.kind")}</dt>
+          <dd><code>${record.kind}</code></dd>
+        </div>
+        <div>
+          <dt>${t("events.place")}</dt>
+          <dd><code>${placeOf(record)}</code></dd>
+        </div>
       </dl>
       <details class="details">
         <summary><${Icon} name="chevron" />${t("events.raw")}</summary>

@@ -38,7 +38,10 @@ export function LivePage() {
             ${(value) =>
               value.length
                 ? html`<ul class="devices">
-                    ${value.map((device) => html`<li key=${device.name}><${DeviceCard} device=${device} onChange=${devices.reload} /></li>`)}
+                    ${value.map(
+                      (device) =>
+                        html`<li key=${device.name}><${DeviceCard} device=${device} onChange=${devices.reload} /></li>`,
+                    )}
                   </ul>`
                 : html`<${Empty} icon="device" title=${t("live.noDevices")}><p>${t("live.noDevices.hint")}</p><//>`}
           <//>
@@ -52,7 +55,10 @@ export function LivePage() {
 function Cameras({ cameras }) {
   return html`
     <ul class="cameras">
-      ${cameras.map((camera, index) => html`<li key=${camera.name}><${CameraTile} camera=${camera} streamed=${index < STREAMS} /></li>`)}
+      ${cameras.map(
+        (camera, index) =>
+          html`<li key=${camera.name}><${CameraTile} camera=${camera} streamed=${index < STREAMS} /></li>`,
+      )}
     </ul>
   `;
 }

@@ -21,11 +21,17 @@ export function ModelsPage() {
         ${(value) =>
           value.length
             ? html`<ul class="models">
-                ${value.map((model) => html`<li key=${model.name}><${Row} model=${model} onShow=${setShown} onChange=${models.reload} /></li>`)}
+                ${value.map(
+                  (model) =>
+                    html`<li key=${model.name}>
+                      <${Row} model=${model} onShow=${setShown} onChange=${models.reload} />
+                    </li>`,
+                )}
               </ul>`
             : html`<${Empty} icon="models" title=${t("models.none")}><code>edgewise pull yunet</code><//>`}
       <//>
-      ${shown && html`<${Dialog} title=${shown} onClose=${() => setShown("")} wide><${ModelDetail} name=${shown} /><//>`}
+      ${shown &&
+      html`<${Dialog} title=${shown} onClose=${() => setShown("")} wide><${ModelDetail} name=${shown} /><//>`}
     <//>
   `;
 }
@@ -60,8 +66,22 @@ function Row({ model, onShow, onChange }) {
         ${model.reason && html`<p class="model-reason small">${model.reason}</p>`}
       </div>
       <div class="model-actions">
-        <button type="button" class="button" aria-label=${t("models.details.of", { name: model.name })} onClick=${() => onShow(model.name)}>${t("models.details")}</button>
-        <button type="button" class="button" disabled=${busy} aria-busy=${busy} aria-label=${`${t(loaded ? "models.unload" : "models.load")} ${model.name}`} onClick=${toggle}>
+        <button
+          type="button"
+          class="button"
+          aria-label=${t("models.details.of", { name: model.name })}
+          onClick=${() => onShow(model.name)}
+        >
+          ${t("models.details")}
+        </button>
+        <button
+          type="button"
+          class="button"
+          disabled=${busy}
+          aria-busy=${busy}
+          aria-label=${`${t(loaded ? "models.unload" : "models.load")} ${model.name}`}
+          onClick=${toggle}
+        >
           ${t(loaded ? "models.unload" : "models.load")}
         </button>
       </div>

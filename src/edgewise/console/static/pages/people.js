@@ -22,13 +22,16 @@ export function PeoplePage() {
     people.reload();
   };
   const enrol = html`
-    <button type="button" class="button button-primary" onClick=${() => setEnrolling(true)}><${Icon} name="plus" />${t("people.add")}</button>
+    <button type="button" class="button button-primary" onClick=${() => setEnrolling(true)}>
+      <${Icon} name="plus" />${t("people.add")}
+    </button>
   `;
   return html`
     <${Page} name="people" actions=${enrol}>
       <div class="people-page">
         <${Loaded} resource=${people}>
-          ${(value) => (value.length ? html`<${Cards} people=${value} onChange=${people.reload} />` : html`<${Nobody} />`)}
+          ${(value) =>
+            value.length ? html`<${Cards} people=${value} onChange=${people.reload} />` : html`<${Nobody} />`}
         <//>
         <${Threshold} />
       </div>
@@ -41,7 +44,7 @@ function Nobody() {
   return html`<${Empty} icon="people" title=${t("people.none")}><p>${t("people.none.hint")}</p><//>`;
 }
 
-/** @typedef {{name: string, preferences: Object<string, unknown>, embeddings: number, created_ns: number, has_photo: boolean}} Person */
+/** @typedef {{name: string, preferences: Object<string, unknown>, embeddings: number, has_photo: boolean}} Person */
 
 /** @param {{people: Person[], onChange: () => void}} props */
 function Cards({ people, onChange }) {
@@ -63,7 +66,10 @@ function Cards({ people, onChange }) {
   };
   return html`
     <ul class="people">
-      ${people.map((person) => html`<li key=${person.name}><${Card} person=${person} onEdit=${setEdited} onRemove=${setRemoved} /></li>`)}
+      ${people.map(
+        (person) =>
+          html`<li key=${person.name}><${Card} person=${person} onEdit=${setEdited} onRemove=${setRemoved} /></li>`,
+      )}
     </ul>
     ${edited && html`<${PreferencesDialog} person=${edited} onDone=${changed} onClose=${() => setEdited(null)} />`}
     ${removed &&
@@ -89,14 +95,26 @@ function Card({ person, onEdit, onRemove }) {
         <h2>${name}</h2>
         <p class="muted small">${t("people.photos", { n: person.embeddings })}</p>
         <ul class="chips">
-          ${Object.entries(preferences).map(([key, value]) => html`<li key=${key} class="chip">${preferenceWords(key, value)}</li>`)}
+          ${Object.entries(preferences).map(
+            ([key, value]) => html`<li key=${key} class="chip">${preferenceWords(key, value)}</li>`,
+          )}
         </ul>
       </div>
       <div class="person-actions">
-        <button type="button" class="button button-quiet button-icon" aria-label=${t("people.edit.of", { name })} onClick=${() => onEdit(person)}>
+        <button
+          type="button"
+          class="button button-quiet button-icon"
+          aria-label=${t("people.edit.of", { name })}
+          onClick=${() => onEdit(person)}
+        >
           <${Icon} name="edit" />
         </button>
-        <button type="button" class="button button-quiet button-icon" aria-label=${t("people.remove.of", { name })} onClick=${() => onRemove(person)}>
+        <button
+          type="button"
+          class="button button-quiet button-icon"
+          aria-label=${t("people.remove.of", { name })}
+          onClick=${() => onRemove(person)}
+        >
           <${Icon} name="trash" />
         </button>
       </div>

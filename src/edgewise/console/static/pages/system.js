@@ -22,8 +22,12 @@ export function SystemPage() {
   return html`
     <${Page} name="system">
       <${Loaded} resource=${health}>${(value) => html`<${Health} health=${value} />`}<//>
-      <${Loaded} resource=${system}>${(value) => html`<${Figures} system=${value} /><${Charts} series=${value.series} />`}<//>
-      <${Loaded} resource=${audit}>${(value) => html`<${Balance} balances=${value.balances} losses=${value.losses} />`}<//>
+      <${Loaded} resource=${system}
+        >${(value) => html`<${Figures} system=${value} /><${Charts} series=${value.series} />`}<//
+      >
+      <${Loaded} resource=${audit}
+        >${(value) => html`<${Balance} balances=${value.balances} losses=${value.losses} />`}<//
+      >
       <p class="links">
         <a href="/schema/openapi.json">${t("system.openapi")}</a>
         <a href="/metrics">${t("system.metrics")}</a>
@@ -41,7 +45,8 @@ function Health({ health }) {
       <div class="notice-text">
         <p class="notice-title">${t(`health.${health.status}`)}</p>
         ${(health.problems ?? []).map(
-          ({ component, message, hint }) => html`<p key=${component}><strong>${component}</strong>: ${message} ${hint}</p>`,
+          ({ component, message, hint }) =>
+            html`<p key=${component}><strong>${component}</strong>: ${message} ${hint}</p>`,
         )}
       </div>
     </div>
@@ -52,14 +57,27 @@ function Figures({ system }) {
   const { cpu, memory, pool } = system;
   const figures = [
     ["system.cpu", `${formatNumber(cpu.percent, 1)} %`, t("system.cores", { n: cpu.cores })],
-    ["system.memory", memory.rss_bytes === null ? "–" : formatBytes(memory.rss_bytes), t("system.memory.of", { total: formatBytes(memory.total_bytes) })],
-    ["system.queue", `${formatNumber(pool.queued)} / ${formatNumber(pool.capacity)}`, t("system.workers", { n: pool.workers })],
+    [
+      "system.memory",
+      memory.rss_bytes === null ? "–" : formatBytes(memory.rss_bytes),
+      t("system.memory.of", { total: formatBytes(memory.total_bytes) }),
+    ],
+    [
+      "system.queue",
+      `${formatNumber(pool.queued)} / ${formatNumber(pool.capacity)}`,
+      t("system.workers", { n: pool.workers }),
+    ],
     ["system.uptime", formatDuration(system.uptime_s), `Edgewise ${system.version}`],
   ];
   return html`
     <dl class="tiles">
       ${figures.map(
-        ([key, value, more]) => html`<div key=${key} class="card tile"><dt>${t(key)}</dt><dd>${value}</dd><dd class="muted small">${more}</dd></div>`,
+        ([key, value, more]) =>
+          html`<div key=${key} class="card tile">
+            <dt>${t(key)}</dt>
+            <dd>${value}</dd>
+            <dd class="muted small">${more}</dd>
+          </div>`,
       )}
     </dl>
   `;
@@ -69,9 +87,28 @@ function Charts({ series }) {
   const latency = Object.entries(series.latency_ms).map(([label, values]) => ({ label, values }));
   return html`
     <div class="charts">
-      <${Chart} title=${t("system.cpu")} times=${series.time_s} lines=${[{ label: t("system.cpu"), values: series.cpu_percent }]} format=${(value) => `${formatNumber(value)} %`} />
-      <${Chart} title=${t("system.memory")} times=${series.time_s} lines=${[{ label: t("system.memory"), values: series.rss_bytes }]} format=${formatBytes} steps=${BYTE_STEPS} />
-      ${latency.length > 0 && html`<${Chart} key=${latency.length} title=${t("system.latency")} times=${series.time_s} lines=${latency} format=${formatMs} named />`}
+      <${Chart}
+        title=${t("system.cpu")}
+        times=${series.time_s}
+        lines=${[{ label: t("system.cpu"), values: series.cpu_percent }]}
+        format=${(value) => `${formatNumber(value)} %`}
+      />
+      <${Chart}
+        title=${t("system.memory")}
+        times=${series.time_s}
+        lines=${[{ label: t("system.memory"), values: series.rss_bytes }]}
+        format=${formatBytes}
+        steps=${BYTE_STEPS}
+      />
+      ${latency.length > 0 &&
+      html`<${Chart}
+        key=${latency.length}
+        title=${t("system.latency")}
+        times=${series.time_s}
+        lines=${latency}
+        format=${formatMs}
+        named
+      />`}
     </div>
   `;
 }
@@ -87,10 +124,17 @@ function Balance({ balances, losses }) {
       <div class="table-box" tabindex="0" role="region" aria-labelledby="journal">
         <table>
           <thead>
-            <tr>${COLUMNS.map((name) => html`<th key=${name} scope="col" class=${isNumber(name)}>${t(`journal.${name}`)}</th>`)}<th scope="col">${t("journal.balance")}</th></tr>
+            <tr>
+              ${COLUMNS.map(
+                (name) => html`<th key=${name} scope="col" class=${isNumber(name)}>${t(`journal.${name}`)}</th>`,
+              )}
+              <th scope="col">${t("journal.balance")}</th>
+            </tr>
           </thead>
           <tbody>
-            ${balances.map((balance) => html`<${BalanceRow} key=${`${balance.stream}/${balance.consumer}`} balance=${balance} />`)}
+            ${balances.map(
+              (balance) => html`<${BalanceRow} key=${`${balance.stream}/${balance.consumer}`} balance=${balance} />`,
+            )}
           </tbody>
         </table>
       </div>
@@ -108,7 +152,11 @@ function BalanceRow({ balance }) {
       <th scope="row">${balance.stream}</th>
       <td>${balance.consumer || t("journal.storage")}</td>
       ${COLUMNS.slice(2).map((name) => html`<td key=${name} class="number">${formatNumber(balance[name])}</td>`)}
-      <td><span class="badge" data-state=${balance.balanced ? "ready" : "failed"}>${t(balance.balanced ? "journal.balanced" : "journal.unbalanced")}</span></td>
+      <td>
+        <span class="badge" data-state=${balance.balanced ? "ready" : "failed"}
+          >${t(balance.balanced ? "journal.balanced" : "journal.unbalanced")}</span
+        >
+      </td>
     </tr>
   `;
 }

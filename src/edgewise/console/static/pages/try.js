@@ -69,11 +69,13 @@ function Workbench({ models }) {
       <section class="panel" aria-label=${t("try.result")}>
         <${ModelChoice} models=${models} model=${model} />
         <div aria-live="polite" aria-busy=${prediction.busy}>
-          ${!picture && html`<p class="muted">${t("try.waiting")}</p>`}
-          ${prediction.busy && html`<${Loading} />`}
+          ${!picture && html`<p class="muted">${t("try.waiting")}</p>`} ${prediction.busy && html`<${Loading} />`}
           ${prediction.error && html`<${ErrorNotice} error=${prediction.error} onRetry=${prediction.retry} />`}
           ${prediction.answer &&
-          html`<${Result} result=${result} active=${active} onActive=${setActive} /><${Timing} answer=${prediction.answer} totalMs=${prediction.totalMs} />`}
+          html`<${Result} result=${result} active=${active} onActive=${setActive} /><${Timing}
+              answer=${prediction.answer}
+              totalMs=${prediction.totalMs}
+            />`}
         </div>
         ${picture && html`<${ForPrograms} model=${model} picture=${picture} answer=${prediction.answer} />`}
       </section>
@@ -159,7 +161,9 @@ function DropZone({ onPicture, empty, children }) {
 function Corners() {
   return html`
     <svg class="corners" viewBox="0 0 120 90" aria-hidden="true">
-      <path d="M4 26V10a6 6 0 0 1 6-6h16M94 4h16a6 6 0 0 1 6 6v16M116 64v16a6 6 0 0 1-6 6H94M26 86H10a6 6 0 0 1-6-6V64" />
+      <path
+        d="M4 26V10a6 6 0 0 1 6-6h16M94 4h16a6 6 0 0 1 6 6v16M116 64v16a6 6 0 0 1-6 6H94M26 86H10a6 6 0 0 1-6-6V64"
+      />
       <path class="corners-hill" d="m26 68 20-26 14 17 11-12 23 21" />
       <circle cx="80" cy="30" r="6" />
     </svg>
@@ -181,11 +185,21 @@ function Tools({ onPicture, picture }) {
   };
   return html`
     <div class="tools">
-      <input class="visually-hidden" type="file" accept="image/*" tabindex="-1" aria-label=${t("try.choose")} ref=${input} onChange=${chosen} />
+      <input
+        class="visually-hidden"
+        type="file"
+        accept="image/*"
+        tabindex="-1"
+        aria-label=${t("try.choose")}
+        ref=${input}
+        onChange=${chosen}
+      />
       <button type="button" class="button button-primary" onClick=${() => input.current.click()}>
         <${Icon} name="upload" />${t("try.choose")}
       </button>
-      <button type="button" class="button" onClick=${() => setCapturing(true)}><${Icon} name="camera" />${t("try.camera")}</button>
+      <button type="button" class="button" onClick=${() => setCapturing(true)}>
+        <${Icon} name="camera" />${t("try.camera")}
+      </button>
       ${picture &&
       html`<button type="button" class="button button-quiet" onClick=${() => onPicture(null)}>
         <${Icon} name="close" />${t("try.clear")}
@@ -220,13 +234,22 @@ function Timing({ answer, totalMs }) {
     <div class="timing">
       <h2 class="panel-title">${t("timing.title")}</h2>
       <div class="timing-bar" aria-hidden="true">
-        ${parts.map(({ name, ms }) => html`<span key=${name} class=${`timing-${name}`} style=${{ flexGrow: ms / sum }}></span>`)}
+        ${parts.map(
+          ({ name, ms }) => html`<span key=${name} class=${`timing-${name}`} style=${{ flexGrow: ms / sum }}></span>`,
+        )}
       </div>
       <dl class="timing-parts">
         ${parts.map(
-          ({ name, ms }) => html`<div key=${name}><dt><span class=${`swatch timing-${name}`}></span>${t(`timing.${name}`)}</dt><dd>${formatMs(ms)}</dd></div>`,
+          ({ name, ms }) =>
+            html`<div key=${name}>
+              <dt><span class=${`swatch timing-${name}`}></span>${t(`timing.${name}`)}</dt>
+              <dd>${formatMs(ms)}</dd>
+            </div>`,
         )}
-        <div><dt>${t("timing.total")}</dt><dd>${formatMs(totalMs)}</dd></div>
+        <div>
+          <dt>${t("timing.total")}</dt>
+          <dd>${formatMs(totalMs)}</dd>
+        </div>
       </dl>
       <p class="muted small">${t("timing.ranOn", { variant: answer.variant, version: answer.version })}</p>
     </div>
