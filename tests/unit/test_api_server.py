@@ -1,8 +1,11 @@
-"""One answer, one write."""
+"""One answer, one write; and what a person is told."""
 
 import asyncio
+from types import SimpleNamespace
 
-from edgewise.api.server import OneWrite, address_of
+import pytest
+
+from edgewise.api.server import Answer, address_of
 
 
 class Wire:
@@ -17,50 +20,58 @@ class Wire:
     def writelines(self, parts: list[bytes]) -> None:
         self.writes.append(b"".join(parts))
 
-    def is_closing(self) -> bool:
-        return False
-
     def close(self) -> None:
         self.writes.append(b"<closed>")
 
 
-def written(story) -> list[bytes]:
+def answered(*messages: dict, method: str = "GET", keep_alive: bool = True) -> list[bytes]:
     wire = Wire()
+    cycle = SimpleNamespace(
+        transport=wire,
+        flow=SimpleNamespace(write_paused=False),
+        disconnected=False,
+        default_headers=[(b"date", b"now")],
+        keep_alive=keep_alive,
+        scope={"method": method},
+        message_event=SimpleNamespace(set=lambda: None),
+        on_response=lambda: None,
+    )
 
     async def run() -> None:
-        await story(OneWrite(wire, asyncio.get_running_loop()))
-        await asyncio.sleep(0)
+        answer = Answer(cycle)
+        for message in messages:
+            await answer(message)
 
     asyncio.run(run())
     return wire.writes
 
 
-def test_head_and_body_leave_together_however_large_the_body() -> None:
-    for size in (3, 1_000_000):
-
-        async def story(wire: OneWrite, body: bytes = b"x" * size) -> None:
-            wire.write(b"head")
-            wire.write(body)
-            wire.write(b"more")
-
-        assert written(story) == [b"head" + b"x" * size, b"more"]
+def start(length: int, value: bytes = b"x") -> dict:
+    headers = [(b"content-length", b"%d" % length), (b"x-y", value)]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-def test_a_head_whose_body_takes_its_time_goes_ahead() -> None:
-    async def story(wire: OneWrite) -> None:
-        wire.write(b"head")
-        await asyncio.sleep(0)
-        wire.write(b"body")
-
-    assert written(story) == [b"head", b"body"]
+HEAD = b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: %d\r\nx-y: x\r\n"
 
 
-def test_a_head_is_sent_before_closing() -> None:
-    async def story(wire: OneWrite) -> None:
-        wire.write(b"head")
-        wire.close()
+@pytest.mark.parametrize("size", [0, 3, 1_000_000])
+def test_head_and_body_leave_together_however_large_the_body(size: int) -> None:
+    body = {"type": "http.response.body", "body": b"z" * size}
+    assert answered(start(size), body) == [HEAD % size + b"\r\n" + b"z" * size]
 
-    assert written(story) == [b"head", b"<closed>"]
+
+def test_the_answer_to_head_has_no_body() -> None:
+    assert answered(start(3), {"type": "http.response.body", "body": b"zzz"}, method="HEAD") == [HEAD % 3 + b"\r\n"]
+
+
+def test_the_last_answer_of_a_connection_closes_it() -> None:
+    written = answered(start(1), {"type": "http.response.body", "body": b"z"}, keep_alive=False)
+    assert written == [HEAD % 1 + b"connection: close\r\n\r\nz", b"<closed>"]
+
+
+def test_a_header_cannot_smuggle_in_another() -> None:
+    with pytest.raises(RuntimeError):
+        answered(start(0, b"x\r\nset-cookie: y"), {"type": "http.response.body", "body": b""})
 
 
 def test_the_address_is_one_a_browser_takes() -> None:

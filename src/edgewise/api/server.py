@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from edgewise.api.app import create_app
 from edgewise.api.guard import MAX_HEADER_BYTES
@@ -41,46 +41,58 @@ _TOO_LARGE = (
 )
 
 
-class OneWrite:
-    """A transport for one answer, whose head leaves together with the first part of its body.
+class Answer:
+    """``send`` for one request: an answer of known length leaves in one write, head and body together.
 
     uvicorn writes them one after the other. As two writes they are two packets and two system calls, and a client that
-    delays its acknowledgements makes the second wait. When no body follows at once, the head goes alone.
+    delays its acknowledgements makes the second wait. Streams, whose length nobody knows, go uvicorn's way.
     """
 
-    __slots__ = ("_flush", "_head", "_loop", "_transport", "is_closing")
+    __slots__ = ("_cycle", "_head")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head: bytes | None = None
-        self._flush: asyncio.Handle | None = None
-        self.is_closing = transport.is_closing
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._head: Any = None
 
-    def write(self, data: bytes) -> None:
-        """Sends, or holds what is the head."""
-        if self._head is None:
-            self._head = data
-            self._flush = self._loop.call_soon(self._send_head)
-        elif self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
-            if len(data) <= _MAX_JOINED_BYTES:
-                self._transport.write(self._head + data)
-            else:
-                self._transport.writelines([self._head, data])
+    async def __call__(self, message: Any) -> None:
+        """Sends a message, or holds it when it is the head of an answer of known length."""
+        cycle = self._cycle
+        if self._head is not None:
+            head, self._head = self._head, None
+            if not message.get("more_body", False) and not cycle.flow.write_paused and not cycle.disconnected:
+                self._write(head, message.get("body", b""))
+                return
+            await RequestResponseCycle.send(cycle, head)
+        elif message["type"] == "http.response.start" and _has_length(message["headers"]):
+            self._head = message
+            return
+        await RequestResponseCycle.send(cycle, message)
+
+    def _write(self, head: Any, body: bytes) -> None:
+        cycle = self._cycle
+        headers = [*cycle.default_headers, *head["headers"]]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if lines.count(b"\n") != len(headers):
+            raise RuntimeError("a header holds a line break")
+        start = b"%b%b\r\n" % (STATUS_LINE[head["status"]], lines)
+        if cycle.scope["method"] == "HEAD":
+            cycle.transport.write(start)
+        elif len(body) <= _MAX_JOINED_BYTES:
+            cycle.transport.write(start + body)
         else:
-            self._transport.write(data)
+            cycle.transport.writelines([start, body])
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
-    def close(self) -> None:
-        """Sends what is held, then closes."""
-        self._send_head()
-        self._transport.close()
 
-    def _send_head(self) -> None:
-        if self._flush is not None and self._head is not None:
-            self._flush = None
-            self._transport.write(self._head)
+def _has_length(headers: Any) -> bool:
+    return any(name == b"content-length" for name, _ in headers)
 
 
 class Body:
@@ -178,7 +190,7 @@ class BoundedProtocol(HttpToolsProtocol):
             pieces.add(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+        cycle.send = Answer(cycle)  # type: ignore[method-assign]
         cycle.receive = cycle.pieces = Body(cycle)  # type: ignore[attr-defined, method-assign]
         super()._start_asgi_task(cycle, app)
 
