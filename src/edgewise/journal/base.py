@@ -195,7 +195,10 @@ class Consumers(Protocol):
         ...
 
     def forget(self, stream: str, consumer: str) -> None:
-        """Removes a consumer that will not come back, so that records no longer wait for it."""
+        """Removes a consumer that will not come back, and its lines of the ledger; records no longer wait for it.
+
+        If it does come back, it is new: it sees from the oldest record kept. The stream's own lines stay.
+        """
         ...
 
 

@@ -101,7 +101,7 @@ class MemoryJournal:
         check_claim(consumer, limit)
         with self._changed:
             target = self._stream(stream)
-            cursor = target.consumers.get(consumer) or self._register(target, consumer)
+            cursor = target.consumers.get(consumer) or self._register(target)
             target.consumers[consumer] = cursor
             now = self._clock.monotonic()
             while not cursor.leased(now) and (first := next(target.records(after=cursor.acked), None)):
@@ -145,7 +145,8 @@ class MemoryJournal:
         """See ``base.Consumers``."""
         with self._changed:
             target = self._stream(stream)
-            target.consumers.pop(consumer, None)
+            if target.consumers.pop(consumer, None):
+                target.losses = [loss for loss in target.losses if loss.consumer != consumer]
             self._changed.notify_all()
 
     def wait(self, stream: str, *, after: int, timeout_s: float) -> int:
@@ -229,9 +230,8 @@ class MemoryJournal:
             self._blobs.let_go(gone.difference(*(record.blobs for each in streams for record in each.records())))
         return fits
 
-    def _register(self, stream: _Stream, consumer: str) -> Cursor:
-        oldest = stream.kept[0].first - 1 if stream.kept else stream.last
-        start = max([oldest, *(loss.last for loss in stream.losses if loss.consumer == consumer)])
+    def _register(self, stream: _Stream) -> Cursor:
+        start = stream.kept[0].first - 1 if stream.kept else stream.last
         missed = stream.last - start - sum(1 for _ in stream.records(after=start))
         return Cursor(start, missed, acked=start)
 

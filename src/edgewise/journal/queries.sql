@@ -63,8 +63,8 @@ INSERT INTO losses (stream, consumer, first, last, count, reason, time_ns) VALUE
 SELECT id, last, reason, time_ns FROM losses WHERE stream = ? AND consumer = ? ORDER BY id DESC LIMIT 1
 -- name: extend_loss
 UPDATE losses SET last = ?, count = count + ? WHERE id = ?
--- name: max_loss
-SELECT coalesce(max(last), 0) FROM losses WHERE stream = ? AND consumer = ?
+-- name: delete_losses
+DELETE FROM losses WHERE stream = ? AND consumer = ?
 -- name: sum_losses
 SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ? AND first > ?
 -- name: select_losses

@@ -206,8 +206,10 @@ class SqliteJournal:
         target = self._known(stream)
 
         def action() -> None:
-            self._connection.execute(SQL["delete_consumer"], (target.id, consumer))
-            target.consumers.pop(consumer, None)
+            if target.consumers.pop(consumer, None):
+                self._connection.execute(SQL["delete_consumer"], (target.id, consumer))
+                self._connection.execute(SQL["delete_losses"], (target.id, consumer))
+                self._released += 1
 
         self._submit(action)
 
@@ -389,7 +391,6 @@ class SqliteJournal:
     def _register(self, stream: _Stream, consumer: str) -> Cursor:
         oldest = self._one("select_oldest", stream.low, stream.high)
         start = blocks.sequence(oldest[0]) - 1 if oldest else stream.last
-        start = max(start, self._one("max_loss", stream.id, consumer)[0])  # it was here before, and was forgotten
         kept = count_records(self._connection, stream.id, after=start)
         cursor = Cursor(start, missed=stream.last - start - kept, acked=start)
         self._keep(stream, consumer, cursor)

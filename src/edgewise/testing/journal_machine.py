@@ -39,14 +39,13 @@ _consumers = st.sampled_from(["lake", "link"])
 class _Consumer:
     """What the model knows of one consumer."""
 
-    def __init__(self, visible: set[int], ledger_lines: int) -> None:
+    def __init__(self, visible: set[int]) -> None:
         self.due = visible  # all it is to get, or to be told of
         self.done: set[int] = set()  # what it acknowledged
         self.acked = 0
         self.lent: list[int] = []
         self.lease_until = 0.0
         self.led: dict[int, int] = {}  # how often each record stood first in a claim
-        self.ledger_lines = ledger_lines  # lines from before it registered (again)
 
 
 class _Stream:
@@ -109,7 +108,7 @@ class JournalMachine(RuleBasedStateMachine):
         model = self.streams[stream].consumers.get(name)
         claim = self.journal.claim(stream, name, limit=limit)
         if model is None:
-            model = self.streams[stream].consumers[name] = _Consumer(set(kept), len(self.lines(stream, name)))
+            model = self.streams[stream].consumers[name] = _Consumer(set(kept))
         open_records = sorted(n for n in kept if n > model.acked and n not in self.dead(stream, name))
         leased = self.clock.monotonic() < model.lease_until and any(n > model.acked for n in model.lent)
         if claim is None:
@@ -135,7 +134,7 @@ class JournalMachine(RuleBasedStateMachine):
         through = model.lent[round(part * (len(model.lent) - 1))]
         self.journal.ack(stream, name, through)
         if through > model.acked:
-            model.done |= {n for n in self.kept(stream) if model.acked < n <= through}
+            model.done |= {n for n in self.kept(stream) if model.acked < n <= through} - self.dead(stream, name)
             model.acked = through
             rest = [number for number in model.lent if number > through and number in self.kept(stream)]
             model.lease_until = self.clock.monotonic() + _LEASE_S if rest else 0.0
@@ -219,14 +218,14 @@ class JournalMachine(RuleBasedStateMachine):
 
     def check_consumer(self, stream: str, name: str, model: _Consumer, kept: set[int], balance: Balance) -> None:
         """A consumer's line of the audit: acknowledged, pending and lost are disjoint, and are all it was due."""
-        lost = _spans(self.lines(stream, name)[model.ledger_lines :])
+        lost = _spans(self.lines(stream, name))
         pending = {number for number in kept & model.due if number > max(model.acked, 0)} - self.dead(stream, name)
         assert not lost & model.done
         assert model.done | lost | pending == model.due
         assert balance.balanced
         assert (balance.produced, balance.delivered) == (len(model.due), len(model.done))
         assert (balance.pending, balance.dropped) == (len(pending), len(lost))
-        for loss in self.lines(stream, name)[model.ledger_lines :]:
+        for loss in self.lines(stream, name):
             if loss.reason is Reason.DEAD_LETTER:
                 assert all(model.led[number] >= _MAX_ATTEMPTS for number in _span(loss))
 
