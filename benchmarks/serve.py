@@ -374,7 +374,7 @@ def run_case(contenders: list[Contender], *, rounds: int, seconds: float) -> Non
     """Interleaved rounds; only the server being measured runs."""
     for contender in contenders:
         if contender.process is not None:
-            contender.measure(min(1.0, seconds))  # warm-up
+            contender.measure(1)  # warm-up
             os.killpg(contender.process.pid, signal.SIGSTOP)
     for _ in range(rounds):
         for contender in contenders:
@@ -404,7 +404,7 @@ def report(title: str, contenders: list[Contender]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--no-peers", action="store_true")
     arguments = parser.parse_args()
