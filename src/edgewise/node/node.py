@@ -16,6 +16,7 @@ from edgewise.errors import NotFoundError
 from edgewise.node import organs
 from edgewise.node.decider import EVENTS, Decider
 from edgewise.node.pool import Pool
+from edgewise.node.upkeep import Upkeep
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
@@ -68,6 +69,7 @@ class Node:
         self.devices = organs.make_devices(settings, clock=self.clock)
         self.pool = Pool(workers=organs.workers(settings), max_waiting=settings.node.max_waiting)
         self.resources = ResourceMonitor()
+        self._upkeep = Upkeep(self.journal.retain)
         self.pipelines: dict[str, PipelineRunner] = {}
         self._decider = Decider(rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock)
 
@@ -89,6 +91,7 @@ class Node:
         for runner in self.pipelines.values():
             runner.start()
         self.resources.start()
+        self._upkeep.start()
 
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
@@ -98,6 +101,7 @@ class Node:
         for error in self.devices.fail_safe():
             logger.warning("not in its fail-safe state: %s", error)
         self.pool.close()
+        self._upkeep.stop()
         self.journal.close()
         self._decider.join()
         self.devices.close()
