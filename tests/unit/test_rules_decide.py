@@ -154,3 +154,13 @@ def test_names_inside_macros_and_texts_are_not_variables() -> None:
 def test_two_rules_of_one_name_are_refused() -> None:
     with pytest.raises(RuleError, match="Two rules are named 'welcome'"):
         RuleEngine([rule(), rule()])
+
+
+@pytest.mark.parametrize(
+    "when", ["event.body.box[4] > 1", "1 / event.body.zero > 1", "event.body.name > 1", "event.body.name.matches('(')"]
+)
+def test_whatever_fails_in_an_expression_is_a_fault_of_its_rule(when: str) -> None:
+    engine = RuleEngine([rule(when=when), rule("other")])
+    decision = engine.decide(seen(box=[1, 2, 3, 4], zero=0), situation())
+    assert [fault.rule for fault in decision.faults] == ["welcome"]
+    assert [firing.rule for firing in decision.firings] == ["other"]

@@ -2,7 +2,8 @@
 
 The decider claims events in order, asks the rules, commands the devices, writes one ``decisions`` record per rule that
 fired, and acknowledges. It goes on after a crash where it was: events that already have their decisions are only
-acknowledged, and a command that is late by then has expired and does not act.
+acknowledged, and a command that is late by then has expired and does not act. Nothing that goes wrong ends it: an event
+that cannot be decided gets a ``decision.failed`` record, and what may pass (a full disk) is tried again.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edgewise.errors import ClosedError, EdgewiseError, NotFoundError
+from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, RetryError
+from edgewise.journal.base import Consumers, Followable, Journal
+from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action, Event
-from edgewise.pipeline.rules import Firing, Mark, RuleEngine, Situation
+from edgewise.pipeline.rules import Decision, Firing, Mark, RuleEngine, Situation
 from edgewise.types import Entry, Record
 
 if TYPE_CHECKING:
     from edgewise._lib.clock import Clock
-    from edgewise.journal.sqlite import SqliteJournal
     from edgewise.people.store import PeopleStore
     from edgewise.pipeline.devices import Devices
 
@@ -29,24 +31,47 @@ EVENTS = "events"
 DECISIONS = "decisions"
 CONSUMER = "rules"
 _IDLE_S = 3600.0
+_BATCH = 32
 
 logger = logging.getLogger(__name__)
 
 
+class FollowedJournal(Journal, Followable, Consumers, Protocol):
+    """A journal with the abilities that deciding needs."""
+
+
 class Decider:
-    """Runs rules on events, in a thread of its own once started."""
+    """Runs rules on events, in a thread of its own once started. It must be the only consumer of its name.
+
+    Args:
+        rules: What to do.
+        journal: Where events come from and decisions go.
+        devices: What is commanded.
+        people: Whom events may name.
+        clock: The time that rules see.
+        backoff: How long to wait before what failed is tried again.
+    """
 
     def __init__(
-        self, rules: RuleEngine, *, journal: SqliteJournal, devices: Devices, people: PeopleStore, clock: Clock
+        self,
+        rules: RuleEngine,
+        *,
+        journal: FollowedJournal,
+        devices: Devices,
+        people: PeopleStore,
+        clock: Clock,
+        backoff: Backoff | None = None,
     ) -> None:
         self._rules = rules
         self._journal = journal
         self._devices = devices
         self._people = people
         self._clock = clock
+        self._backoff = backoff or Backoff()
         self._fired: Mapping[Mark, int] = {}
         self._decided = self._last_decided()
         self._stopped = threading.Event()
+        self._deciding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
 
     def start(self) -> None:
@@ -54,8 +79,12 @@ class Decider:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finishes the event under way. The journal is closed afterwards, which wakes the thread."""
+        """Finishes the event under way; when this returns, nothing more is commanded. The journal is closed afterwards,
+        which wakes the thread.
+        """
         self._stopped.set()
+        with self._deciding:
+            pass
 
     def join(self) -> None:
         """Waits for the end, after the journal was closed."""
@@ -63,38 +92,78 @@ class Decider:
             self._thread.join()
 
     def decide_pending(self) -> int:
-        """Decides all events that wait; returns how many there were."""
+        """Decides all events that wait, until it is stopped; returns how many there were."""
         count = 0
-        while not self._stopped.is_set() and (claim := self._journal.claim(EVENTS, CONSUMER, limit=32)):
+        while claim := self._journal.claim(EVENTS, CONSUMER, limit=_BATCH):
             for record in claim.records:
-                self._decide(record)
+                with self._deciding:
+                    if self._stopped.is_set():
+                        return count
+                    self._decide(record)
+                count += 1
             self._journal.ack(EVENTS, CONSUMER, claim.last)
-            count += len(claim.records)
         return count
 
     def _run(self) -> None:
-        try:
-            seen = 0
-            while not self._stopped.is_set():
-                self.decide_pending()
-                seen = self._journal.wait(EVENTS, after=seen, timeout_s=_IDLE_S)
-        except ClosedError:
-            pass
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except ClosedError:
+                return
+            except Exception:
+                logger.exception("the rules were interrupted; they go on in a moment")
+                self._stopped.wait(self._backoff.next())
+
+    def _follow(self) -> None:
+        self._journal.release(EVENTS, CONSUMER)  # what was lent before a crash or a failure is nobody else's
+        seen = 0
+        while not self._stopped.is_set():
+            self.decide_pending()
+            self._backoff.reset()
+            seen = self._journal.wait(EVENTS, after=seen, timeout_s=_IDLE_S)
 
     def _decide(self, record: Record) -> None:
         if record.sequence <= self._decided:
             return
-        event = Event(record.kind, str(record.body.get("source", "")), record.time_ns, record.body, record.blobs)
-        decision = self._rules.decide(event, self._situation(event))
-        self._fired = decision.fired
-        entries = [self._carry_out(firing, record) for firing in decision.firings]
-        entries += [
+        try:
+            decision = self._ask(record)
+            self._write(self._carry_out_all(decision, record))
+            self._fired = decision.fired
+        except (RetryError, ClosedError):
+            raise
+        except Exception as error:
+            logger.exception("event %d cannot be decided", record.sequence)
+            self._write([Entry("decision.failed", {"rule": "", "event": _reference(record), "error": _facts(error)})])
+        self._decided = record.sequence
+
+    def _ask(self, record: Record) -> Decision:
+        event = Event(
+            record.kind,
+            str(record.body.get("source", "")),
+            record.time_ns,
+            record.body,
+            record.blobs,
+            sequence=record.sequence,
+        )
+        return self._rules.decide(event, self._situation(event))
+
+    def _carry_out_all(self, decision: Decision, record: Record) -> list[Entry]:
+        done = [self._carry_out(firing, record) for firing in decision.firings]
+        return done + [
             Entry("decision.failed", {"rule": fault.rule, "event": _reference(record), "error": _facts(fault.error)})
             for fault in decision.faults
         ]
-        if entries:
-            self._journal.append(DECISIONS, entries)
-        self._decided = record.sequence
+
+    def _write(self, entries: list[Entry]) -> None:
+        """What was commanded is told, however long the disk stays full."""
+        while entries:
+            try:
+                self._journal.append(DECISIONS, entries)
+                return
+            except RetryError as error:
+                logger.warning("decisions cannot be written: %s", error)
+                if self._stopped.wait(self._backoff.next()):
+                    raise
 
     def _situation(self, event: Event) -> Situation:
         name = str(event.body.get("name", ""))
@@ -124,14 +193,24 @@ class Decider:
         told = {"device": action.device, "command": action.command, "arguments": dict(action.arguments)}
         try:
             outcome = self._devices.perform(action)
-        except EdgewiseError as error:
-            logger.warning("%s: %s %s failed: %s", action.cause, action.device, action.command, error)
+        except Exception as error:
+            logger.warning(
+                "%s: %s %s failed: %s",
+                *(action.cause, action.device, action.command, error),
+                exc_info=not isinstance(error, EdgewiseError),
+            )
             return {**told, "status": "failed", "error": _facts(error)}
         return {**told, "status": outcome.status.value, "state": msgspec.to_builtins(outcome.state)}
 
     def _last_decided(self) -> int:
-        newest = self._journal.read(DECISIONS, limit=1, newest_first=True)
-        return int(newest[0].body["event"]["sequence"]) if newest and "event" in newest[0].body else 0
+        """The newest event with a decision; commands that people gave stand between the decisions."""
+        before = 0
+        while page := self._journal.read(DECISIONS, before=before, newest_first=True):
+            for record in page:
+                if "event" in record.body:
+                    return int(record.body["event"]["sequence"])
+            before = page[-1].sequence
+        return 0
 
 
 def _reference(record: Record) -> dict[str, Any]:
@@ -143,5 +222,7 @@ def _reference(record: Record) -> dict[str, Any]:
     }
 
 
-def _facts(error: EdgewiseError) -> dict[str, str]:
-    return {"code": error.code, "message": error.message, "hint": error.hint}
+def _facts(error: Exception) -> dict[str, str]:
+    if isinstance(error, EdgewiseError):
+        return {"code": error.code, "message": error.message, "hint": error.hint}
+    return {"code": "internal", "message": repr(error), "hint": "This is a fault of Edgewise; the log tells where."}

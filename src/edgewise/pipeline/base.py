@@ -52,6 +52,7 @@ class Event(msgspec.Struct, frozen=True):
         time_ns: Time of the frame it was seen in.
         body: JSON-compatible facts.
         blobs: Digests of the blobs it points to; the first is its snapshot.
+        sequence: Its place in the journal; 0 before it is there.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Event(msgspec.Struct, frozen=True):
     time_ns: int
     body: Mapping[str, Any]
     blobs: tuple[str, ...] = ()
+    sequence: int = 0
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -229,7 +229,7 @@ class _CompiledRule:
                     name: value.evaluate(variables, why) if isinstance(value, _Expression) else value
                     for name, value in arguments.items()
                 },
-                key=f"{self.name}/{event.source}/{event.kind}/{event.time_ns}/{index}",
+                key=f"{self.name}/{event.source}/{event.kind}/{event.time_ns}/{event.sequence}/{index}",
                 expires_ns=event.time_ns + int(do.expires_s * 1e9),
                 cause=self.name,
             )
@@ -278,7 +278,7 @@ class _Expression:
             return self._program.execute(variables)
         except KeyError as error:
             problem = f"there is no {error.args[0]!r}; test with has(...) first"
-        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, IndexError) as error:
             problem = str(error)
         raise RuleError(f"Rule {self._rule!r}, {self._field}: {problem}", rule=self._rule, field=self._field)
 

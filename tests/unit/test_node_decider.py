@@ -1,0 +1,278 @@
+"""The decider: every event is decided once, in order, and nothing that goes wrong ends it or goes untold."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from edgewise._lib.clock import ManualClock
+from edgewise.errors import StorageFullError, UnavailableError
+from edgewise.journal.base import StreamSettings
+from edgewise.journal.memory import MemoryJournal
+from edgewise.node.decider import CONSUMER, DECISIONS, EVENTS, Decider
+from edgewise.people.store import PeopleStore
+from edgewise.pipeline.backoff import Backoff
+from edgewise.pipeline.devices import Devices
+from edgewise.pipeline.kinds import AlarmSettings, Command, LightSettings, LockSettings
+from edgewise.pipeline.rules import Do, RuleEngine, RuleSettings
+from edgewise.pipeline.sinks.virtual import VirtualDevice
+from edgewise.types import Entry, Record
+
+PATIENCE_S = 10.0
+
+
+class Soon(Backoff):
+    def next(self) -> float:
+        return 0.001
+
+
+class Listening(VirtualDevice):
+    """A device that keeps what it was told, and does first what a test wants."""
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name, settings)
+        self.told: list[Command] = []
+        self.first: Callable[[], object] = lambda: None
+
+    def apply(self, command: Command, *, key: str, expires_ns: int) -> None:
+        self.told.append(command)
+        self.first()
+        super().apply(command, key=key, expires_ns=expires_ns)
+
+
+class FullFor(MemoryJournal):
+    """A journal whose disk is full for the next few appends of decisions."""
+
+    full = 0
+
+    def append(self, stream: str, entries: Sequence[Entry]) -> range:
+        if stream == DECISIONS and self.full:
+            self.full -= 1
+            raise StorageFullError("no space left")
+        return super().append(stream, entries)
+
+
+class House:
+    """A journal, a door, a light and a siren, with rules between them; ``restart`` is a crash and what follows it."""
+
+    def __init__(self, *rules: RuleSettings) -> None:
+        self.clock = ManualClock()
+        self.journal = FullFor(node="home", streams=dict.fromkeys((EVENTS, DECISIONS), StreamSettings()))
+        self.people = PeopleStore(None, clock=self.clock)
+        self.rules = rules
+        self.restart()
+
+    def restart(self) -> None:
+        self.door = Listening("door", LockSettings(relock_s=0))
+        self.hall = Listening("hall", LightSettings())
+        self.siren = Listening("siren", AlarmSettings())
+        self.devices = Devices([self.door, self.hall, self.siren], clock=self.clock)
+        self.decider = Decider(
+            RuleEngine(self.rules),
+            journal=self.journal,
+            devices=self.devices,
+            people=self.people,
+            clock=self.clock,
+            backoff=Soon(),
+        )
+
+    def happens(self, kind: str = "face.known", **body: Any) -> None:
+        self.journal.append(EVENTS, [Entry(kind, {"source": "porch", **body}, time_ns=self.clock.time_ns())])
+
+    def decisions(self) -> list[Record]:
+        return self.journal.read(DECISIONS)
+
+    def told(self) -> list[tuple[str, list[str]]]:
+        """Kind of each decision with what became of its actions."""
+        return [(record.kind, [action["status"] for action in record.body["actions"]]) for record in self.decisions()]
+
+    def pending(self) -> int:
+        return sum(line.pending for line in self.journal.audit() if line.consumer == CONSUMER)
+
+
+def rule(name: str, *do: Do, on: str = "face.known", **fields: Any) -> RuleSettings:
+    return RuleSettings(name, on, do, **fields)
+
+
+OPEN = rule("open", Do("door", "unlock"))
+ALARM = rule("alarm", Do("siren", "raise"), on="face.unknown")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[House], None]]:
+    """Starts the decider of a house, and ends it afterwards as a node does."""
+    started: list[House] = []
+
+    def begin(house: House) -> None:
+        house.decider.start()
+        started.append(house)
+
+    yield begin
+    for house in started:
+        house.decider.stop()
+        house.journal.close()
+        house.decider.join()
+
+
+def test_events_are_decided_in_order_and_told_with_what_they_led_to() -> None:
+    house = House(OPEN, ALARM)
+    house.happens(name="Ada")
+    house.happens("face.unknown")
+    house.happens("other")
+    assert house.decider.decide_pending() == 3
+    known, unknown = house.decisions()
+    assert (known.kind, known.body["rule"], known.body["event"]["sequence"]) == ("decision.done", "open", 1)
+    assert (unknown.body["rule"], unknown.body["event"]["sequence"]) == ("alarm", 2)
+    assert house.pending() == 0
+
+
+def test_two_people_in_one_frame_both_get_what_their_rule_does() -> None:
+    house = House(rule("light", Do("hall", "turn_on", {"brightness": "=event.body.wish"})))
+    house.happens(name="Ada", wish=10)
+    house.happens(name="Bob", wish=90)
+    house.decider.decide_pending()
+    assert house.told() == [("decision.done", ["done"]), ("decision.done", ["done"])]
+    assert house.hall.state["brightness"] == 90
+
+
+def test_after_a_crash_between_decision_and_acknowledgement_nothing_acts_again() -> None:
+    house = House(OPEN)
+    house.happens()
+    claim = house.journal.claim(EVENTS, CONSUMER)
+    assert claim is not None
+    house.decider._decide(claim.records[0])
+    house.journal.append(DECISIONS, [Entry("device.command", {"device": "hall"})])  # a person's, not the rules'
+    house.restart()
+    house.journal.release(EVENTS, CONSUMER)
+    assert house.decider.decide_pending() == 1
+    assert house.door.told == []
+    assert len(house.decisions()) == 2
+
+
+def test_after_a_crash_the_lease_of_the_dead_does_not_hold_the_living_up(start: Callable[[House], None]) -> None:
+    house = House(OPEN)
+    house.happens()
+    assert house.journal.claim(EVENTS, CONSUMER) is not None
+    house.restart()
+    start(house)
+    assert house.journal.wait(DECISIONS, after=0, timeout_s=PATIENCE_S) == 1
+
+
+def test_what_is_late_after_a_crash_has_expired_and_says_so() -> None:
+    house = House(OPEN)
+    house.happens()
+    house.clock.advance(6)
+    house.decider.decide_pending()
+    assert house.told() == [("decision.done", ["expired"])]
+    assert house.door.told == []
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no answer"), ValueError("a fault of ours")])
+def test_a_device_that_fails_is_told_and_holds_up_no_other(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    house = House(rule("welcome", Do("hall", "turn_on"), Do("door", "unlock")))
+    house.hall.first = fail
+    house.happens()
+    house.happens("other")
+    assert house.decider.decide_pending() == 2
+    assert house.told() == [("decision.failed", ["failed", "done"])]
+    assert house.door.state["state"] == "unlocked"
+
+
+def test_a_rule_that_cannot_be_evaluated_is_told_and_the_others_act() -> None:
+    house = House(rule("broken", Do("hall", "turn_on"), when="event.body.missing > 1"), OPEN)
+    house.happens()
+    house.decider.decide_pending()
+    done, failed = house.decisions()
+    assert (done.kind, done.body["rule"]) == ("decision.done", "open")
+    assert (failed.kind, failed.body["rule"], failed.body["error"]["code"]) == (
+        "decision.failed",
+        "broken",
+        "rule_invalid",
+    )
+
+
+def test_an_event_that_cannot_be_decided_is_told_and_the_next_one_is_decided(
+    start: Callable[[House], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(OPEN)
+    ask = house.decider._rules.decide
+
+    def fail_on_the_first(event: Any, situation: Any) -> Any:
+        if event.sequence == 1:
+            raise ZeroDivisionError("nobody thought of this")
+        return ask(event, situation)
+
+    monkeypatch.setattr(house.decider._rules, "decide", fail_on_the_first)
+    house.happens()
+    house.happens()
+    start(house)
+    assert house.journal.wait(DECISIONS, after=1, timeout_s=PATIENCE_S) == 2
+    failed, done = house.decisions()
+    assert (failed.kind, failed.body["error"]["code"], failed.body["event"]["sequence"]) == (
+        "decision.failed",
+        "internal",
+        1,
+    )
+    assert done.kind == "decision.done"
+
+
+def test_a_full_disk_delays_the_record_but_repeats_no_command(start: Callable[[House], None]) -> None:
+    house = House(rule("open", Do("door", "unlock"), cooldown_s=60))
+    house.journal.full = 20
+    house.happens()
+    start(house)
+    assert house.journal.wait(DECISIONS, after=0, timeout_s=PATIENCE_S) == 1
+    assert house.told() == [("decision.done", ["done"])]
+    assert len(house.door.told) == 1
+
+
+def test_a_journal_that_fails_for_a_while_interrupts_the_rules_but_does_not_end_them(
+    start: Callable[[House], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(OPEN)
+    ack = house.journal.ack
+    failures = iter([OSError("the disk"), StorageFullError("no space left")])
+
+    def fail_twice(*arguments: Any) -> None:
+        for failure in failures:
+            raise failure
+        ack(*arguments)
+        acknowledged.set()
+
+    acknowledged = threading.Event()
+    monkeypatch.setattr(house.journal, "ack", fail_twice)
+    house.happens()
+    start(house)
+    assert acknowledged.wait(PATIENCE_S)
+    assert house.pending() == 0
+    assert len(house.door.told) == 1
+
+
+def test_stopping_finishes_the_event_under_way_and_begins_no_other(start: Callable[[House], None]) -> None:
+    house = House(OPEN)
+    busy, go = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        busy.set()
+        assert go.wait(PATIENCE_S)
+
+    house.door.first = wait
+    house.happens()
+    house.happens()
+    start(house)
+    assert busy.wait(PATIENCE_S)
+    stopping = threading.Thread(target=house.decider.stop)
+    stopping.start()
+    stopping.join(0.05)
+    assert stopping.is_alive()
+    go.set()
+    stopping.join(PATIENCE_S)
+    assert len(house.door.told) == 1
+    assert len(house.decisions()) == 1
+    assert house.pending() == 2  # the next start goes on from here
