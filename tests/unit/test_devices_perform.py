@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgewise._lib.clock import ManualClock, SystemClock
-from edgewise.errors import InputError, NotFoundError, UnavailableError
+from edgewise.errors import ClosedError, InputError, NotFoundError, UnavailableError
 from edgewise.pipeline.base import Action, Status
 from edgewise.pipeline.devices import Devices, DeviceSettings
 from edgewise.pipeline.kinds import (
@@ -172,6 +172,51 @@ def test_when_the_node_stops_every_device_goes_where_it_is_safe() -> None:
     assert states["siren"]["state"] == "raised"
 
 
+def test_once_it_stops_nothing_is_commanded_any_more() -> None:
+    home = Home()
+    home.devices.fail_safe()
+    with pytest.raises(ClosedError, match="stopping"):
+        home.tell("door", "unlock")
+    assert home.state("door")["state"] == "locked"
+
+
+def test_a_way_out_stays_open_when_the_node_stops() -> None:
+    clock = ManualClock()
+    devices = Devices([VirtualDevice("exit", LockSettings(relock_s=5.0, fail_safe="unlocked"))], clock=clock)
+    devices.perform(Action("exit", "unlock", {}, key="one", expires_ns=clock.time_ns() + 1_000_000_000))
+    assert devices.fail_safe() == []
+    clock.advance(60)
+    devices.relock()
+    assert devices.get("exit").state["state"] == "unlocked"
+
+
+def test_a_device_whose_adapter_is_broken_keeps_no_other_from_its_fail_safe_state() -> None:
+    class Broken(VirtualDevice):
+        def apply(self, command: Command, *, key: str, expires_ns: int) -> None:
+            raise ValueError("a fault of the adapter")
+
+    devices = Devices(
+        [Broken("siren", AlarmSettings(fail_safe="clear")), VirtualDevice("hall", LightSettings(fail_safe="on"))],
+        clock=ManualClock(),
+    )
+    (failure,) = devices.fail_safe()
+    assert "a fault of the adapter" in failure.message
+    assert devices.get("hall").state["state"] == "on"
+
+
+def test_a_lock_that_was_left_open_by_a_node_that_died_is_locked() -> None:
+    clock = ManualClock()
+    lock = VirtualDevice("door", LockSettings(relock_s=5.0))
+    devices = Devices([lock], clock=clock)
+    lock.apply(Unlock(), key="not ours", expires_ns=0)
+    clock.advance(4)
+    devices.relock()
+    assert lock.state["state"] == "unlocked"
+    clock.advance(2)
+    devices.relock()
+    assert lock.state["state"] == "locked"
+
+
 def test_changes_are_told_once_and_only_when_something_changed() -> None:
     home = Home()
     told: list[tuple[str, str]] = []
@@ -188,13 +233,13 @@ class StubbornLock(VirtualDevice):
     def __init__(self, *, sent: bool) -> None:
         super().__init__("door", LockSettings(relock_s=5.0))
         self.answers = False
-        self.sent = sent
+        self.error: Exception = UnavailableError("no answer", sent=sent)
         self.received: list[Command] = []
 
     def apply(self, command: Command, *, key: str, expires_ns: int) -> None:
         self.received.append(command)
         if not self.answers:
-            raise UnavailableError("no answer", sent=self.sent)
+            raise self.error
         super().apply(command, key=key, expires_ns=expires_ns)
 
 
@@ -214,11 +259,13 @@ def test_a_command_that_may_have_acted_is_not_sent_again_but_one_that_never_left
     assert act(devices, clock) is then
 
 
-def test_a_lock_that_may_have_opened_is_asked_to_lock_until_it_confirms() -> None:
+@pytest.mark.parametrize("error", [UnavailableError("no answer", sent=True), ValueError("a fault of the adapter")])
+def test_a_lock_that_may_have_opened_is_asked_to_lock_until_it_confirms(error: Exception) -> None:
     clock = ManualClock()
     lock = StubbornLock(sent=True)
+    lock.error = error
     devices = Devices([lock], clock=clock)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(type(error)):
         act(devices, clock)
     clock.advance(5)
     devices.relock()

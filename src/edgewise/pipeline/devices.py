@@ -3,6 +3,9 @@
 ``Devices.perform`` keeps three promises for every action, whoever asks: a key acts once, an expired action never acts,
 and an action that is reported done was confirmed by the device. Commands to one device are carried out in order;
 different devices do not wait for each other. Which device is virtual and which is real does not matter here.
+
+Locks with ``relock_s`` lock again after each unlocking here, and when they are found unlocked at the start: the node
+may have died before it could lock them. Once ``fail_safe`` was called nothing else is commanded.
 """
 
 from __future__ import annotations
@@ -17,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise._lib.clock import Clock
 from edgewise._lib.documents import nearest
-from edgewise.errors import BusyError, EdgewiseError, InputError, NotFoundError, UnavailableError
+from edgewise.errors import (
+    BusyError,
+    ClosedError,
+    EdgewiseError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    UnavailableError,
+)
 from edgewise.pipeline.base import Action, Outcome, Status
 from edgewise.pipeline.kinds import Command, DeviceSettings, Lock, LockSettings, Unlock, fail_safe, parse_command
 
@@ -149,9 +160,14 @@ class Devices:
         self._guard = Guard(clock)
         self._relock_at: dict[str, float] = {}
         self._changed = threading.Condition()
+        self._unseen = set(self._devices)
+        self._stuck: set[str] = set()
+        self._ending = False
         self._closed = False
         self._count = itertools.count(1)
         self._thread = threading.Thread(target=self._keep_relocking, name="devices", daemon=True)
+        for device in self._devices.values():
+            device.subscribe(self._watch)
 
     def start(self) -> None:
         """Starts the connections, and the thread that locks locks again."""
@@ -192,10 +208,13 @@ class Devices:
             InputError: The arguments do not fit.
             BusyError: Too many commands.
             UnavailableError: The device does not answer or did not confirm in time.
+            ClosedError: The node is stopping.
         """
         device = self.get(action.device)
         command = parse_command(device.settings, action.command, action.arguments)
         with self._busy[device.name]:
+            if self._ending:
+                raise ClosedError("The node is stopping; it commands no device any more", device=device.name)
             status = self._guard.admit(action)
             if status is Status.DONE:
                 with self._released_unless_sent(action.key):
@@ -203,7 +222,8 @@ class Devices:
             return Outcome(device.name, status, device.state)
 
     def fail_safe(self) -> list[EdgewiseError]:
-        """Brings every device to its fail-safe state; returns what did not answer."""
+        """Brings every device to its fail-safe state, where it stays; returns what did not answer."""
+        self._ending = True
         failures: list[EdgewiseError] = []
         for device in self._devices.values():
             command = fail_safe(device.settings)
@@ -214,6 +234,9 @@ class Devices:
                     self._own(device, command, reason="fail-safe")
             except UnavailableError as error:
                 failures.append(error)
+            except Exception as error:  # the other devices have to get there too
+                logger.exception("%s failed", device.name)
+                failures.append(EngineError(f"{device.name} failed: {error!r}", device=device.name))
         return failures
 
     def relock(self) -> None:
@@ -221,12 +244,15 @@ class Devices:
         for name in list(self._relock_at):
             with self._busy[name]:
                 now = self._clock.monotonic()
-                if self._relock_at.get(name, math.inf) > now:
+                if self._ending or self._relock_at.get(name, math.inf) > now:
                     continue
                 try:
                     self._own(self._devices[name], Lock(), reason="relock")
-                except UnavailableError as error:
-                    logger.warning("%s did not lock again: %s", name, error)
+                except Exception as error:  # whatever it is, the lock may be open
+                    if name not in self._stuck:
+                        ours = isinstance(error, EdgewiseError)
+                        logger.warning("%s did not lock; it is asked until it does: %s", name, error, exc_info=not ours)
+                    self._stuck.add(name)
                     self._relock_at[name] = now + _RELOCK_RETRY_S
 
     def close(self) -> None:
@@ -249,14 +275,29 @@ class Devices:
 
     def _apply(self, device: Device, command: Command, *, key: str, expires_ns: int) -> None:
         # A lock that may have opened must lock again, also when it did not confirm that it opened.
-        if isinstance(command, Unlock) and isinstance(device.settings, LockSettings) and device.settings.relock_s:
-            with self._changed:
-                self._relock_at[device.name] = self._clock.monotonic() + device.settings.relock_s
-                self._changed.notify_all()
+        if isinstance(command, Unlock):
+            self._relock_later(device, again=True)
         device.apply(command, key=key, expires_ns=expires_ns)
         if isinstance(command, Lock):
             with self._changed:
                 self._relock_at.pop(device.name, None)
+                self._stuck.discard(device.name)
+
+    def _watch(self, name: str, state: dict[str, Any]) -> None:
+        """Looks at the first state that is known of each device."""
+        if name in self._unseen and state.get("state") != "unknown":
+            self._unseen.discard(name)
+            if state.get("state") == "unlocked":
+                self._relock_later(self._devices[name], again=False)
+
+    def _relock_later(self, device: Device, *, again: bool) -> None:
+        """Sets the time to lock; one that is set already stands unless ``again``."""
+        if self._ending or not isinstance(device.settings, LockSettings) or not device.settings.relock_s:
+            return
+        due = self._clock.monotonic() + device.settings.relock_s
+        with self._changed:
+            self._relock_at[device.name] = due if again else self._relock_at.get(device.name, due)
+            self._changed.notify_all()
 
     @contextmanager
     def _released_unless_sent(self, key: str) -> Iterator[None]:

@@ -38,7 +38,7 @@ class LockSettings(_Settings, frozen=True, tag="lock", kw_only=True):
     """A lock.
 
     Attributes:
-        relock_s: Locks again this long after it was unlocked; 0 never does.
+        relock_s: Locks again this long after the node unlocked it, or found it unlocked at its start; 0 never does.
         fail_safe: Where it goes when the node stops.
     """
 
