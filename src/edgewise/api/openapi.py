@@ -147,11 +147,14 @@ def _open_inference() -> dict[str, Any]:
         "/v2/repository/models/{name}/load": {"post": _control("Load a model")},
         "/v2/repository/models/{name}/unload": {"post": _control("Unload a model")},
     }
+    either = {"anyOf": [_ref(structs.ModelMetadata), _ref(structs.StatisticsResponse)]}
     for prefix, parameters in (
         ("/v2/models/{name}", [_NAME]),
         ("/v2/models/{name}/versions/{version}", [_NAME, _VERSION]),
     ):
         paths[prefix] = {"get": _operation("Model metadata", structs.ModelMetadata, parameters)}
+        # A model named "stats" is hidden by the statistics extension.
+        paths[prefix]["get"]["responses"]["200"] = _answer(either)
         ready = _operation("Model ready", structs.ModelReady, parameters, unready=structs.ModelReady)
         paths[f"{prefix}/ready"] = {"get": ready}
         paths[f"{prefix}/config"] = {"get": _operation("Model configuration", structs.ModelConfig, parameters)}

@@ -119,6 +119,12 @@ class Body:
             self._cycle.flow.pause_reading()
             self._cycle.message_event.set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next call returns at once."""
+        cycle = self._cycle
+        return (bool(self._chunks) or not cycle.more_body) and not (self._done or cycle.waiting_for_100_continue)
+
     async def __call__(self) -> Any:
         """The next piece; once the body has been read, uvicorn's own ``receive``, which waits for the peer to go."""
         cycle = self._cycle
