@@ -240,3 +240,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
         images.read(tmp_path / "dog.jpg")
     with pytest.raises(InputError):
         images.read(tmp_path)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_a_png_from_a_stranger_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng would: of colour profiles, which many honest pictures have wrong, and of damage."""
+    png = encoded(".png")
+    profile = png[:33] + chunk(b"iCCP", b"x" * 20) + chunk(b"gAMA", struct.pack(">I", 220000)) + png[33:]
+    assert (images.decode(profile) == scene()).all()
+    for place in (29, 33 + 12, len(png) - 30):
+        with pytest.raises(DecodeError):
+            images.decode(png[:place] + bytes([png[place] ^ 0x55]) + png[place + 1 :])
+    assert capfd.readouterr().err == ""

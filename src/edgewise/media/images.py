@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,7 +82,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = 0) -> I
         )
     image = _decode_jpeg(data, min_side) if header.format == "jpeg" else None
     if image is None:
-        image = _decode_with_opencv(data, header)
+        image = _decode_with_opencv(_png_picture(data) if header.format == "png" else data, header)
     return _upright(image, _orientation(data, header.format))
 
 
@@ -292,6 +293,28 @@ def _png_exif(data: bytes) -> bytes:
     return b""
 
 
+def _png_picture(data: bytes) -> bytes:
+    """The same PNG with nothing but the chunks its pixels are made of, each of them whole.
+
+    Of all others (colour profiles, texts, animations) libpng prints complaints to stderr, and the pixels do not
+    depend on them.
+    """
+    kept = [data[:8]]
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if kind in _PNG_CHUNKS:
+            chunk = data[at:end]
+            if len(chunk) < 12 + length or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+                raise DecodeError("The png picture is damaged or truncated", format="png")
+            kept.append(chunk)
+        if kind == b"IEND":
+            break
+        at = end
+    return b"".join(kept)
+
+
 def _webp_size(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
     if kind == b"VP8X":
@@ -360,6 +383,7 @@ def _tiff_tag(data: bytes, wanted: int, default: int) -> int:
 
 
 _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _SAMPLES = 256, 257, 258, 274, 277
+_PNG_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PNM_HEADER = re.compile(rb"P[1-6]" + _PNM_GAP + rb"(\d{1,9})" + _PNM_GAP + rb"(\d{1,9})\s")
 _FORMATS: tuple[tuple[str, re.Pattern[bytes], Callable[[bytes], tuple[int, int]]], ...] = (
