@@ -74,6 +74,17 @@ def test_a_playlist_does_not_reach_out(tmp_path: Path) -> None:
         next(video.frames(playlist))
 
 
+def test_ffmpeg_opens_nothing_but_what_the_list_of_protocols_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list reaches FFmpeg: without files on it, a good film cannot be opened either."""
+    bar = film(tmp_path / "bar.mp4")
+    assert next(video.frames(bar))
+    monkeypatch.setattr(video, "_PROTOCOLS", "crypto")
+    with pytest.raises(DecodeError):
+        next(video.frames(bar))
+
+
 def test_frames_past_the_bound_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TooLargeError):
         next(video.frames(film(tmp_path / "bar.mp4"), max_pixels=1000))
