@@ -1,6 +1,7 @@
 """TorchScript keeps the runtime contract."""
 
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,18 @@ def test_a_model_that_reaches_for_files_is_refused_before_it_is_loaded(tmp_path:
     save(torch.jit.script(ReadsAFile()), tmp_path / "model.pt", ONE)
     with pytest.raises(PackageError, match="files"):
         open_runtime("torchscript").open(tmp_path / "model.pt", SessionOptions())
+
+
+@pytest.mark.parametrize("call", ["torch . from_file (", "(torch.  # x\n  from_file)(", "ops . aten.from_file("])
+def test_no_spelling_of_the_call_hides_it(tmp_path: Path, call: str) -> None:
+    save(torch.jit.script(ReadsAFile()), tmp_path / "plain.pt", ONE)
+    hidden = tmp_path / "hidden.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(hidden, "w") as target:
+        for entry in plain.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(entry, plain.read(entry).replace(b"torch.from_file(", call.encode()))
+    with pytest.raises(PackageError, match="files"):
+        open_runtime("torchscript").open(hidden, SessionOptions())
 
 
 def test_a_model_without_a_signature_is_refused_with_the_way_to_write_one(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 SIGNATURE_FILE = "edgewise.json"
 
 _DEVICES = {"cuda": "cuda", "metal": "mps", "cpu": "cpu"}
-_FILE_ACCESS = re.compile(rb"\b(?:torch|ops\.aten)\.(?:from_file|save)\(")
+# The two operators that open files, as bare words: around them code may have spaces, comments and line breaks.
+_FILE_ACCESS = re.compile(rb"\b(?:from_file|save)\b")
 _MAX_CODE_BYTES = 64 * 1024 * 1024
 _ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
 _setting_threads = threading.Lock()
@@ -123,10 +124,15 @@ def _check_archive(artifact: Path) -> None:
             if sum(entry.file_size for entry in packed) > _MAX_CODE_BYTES:
                 raise refused(artifact, f"unpacks to more than {_MAX_CODE_BYTES} bytes of code")
             for entry in entries:
-                if "/code/" in entry.filename and _FILE_ACCESS.search(archive.read(entry)):
+                if _is_code(entry.filename) and _FILE_ACCESS.search(archive.read(entry)):
                     raise refused(artifact, "reads or writes files from its code, which a model must not do")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, *_ERRORS) as error:
         raise refused(artifact, f"is no intact archive: {error}") from error
+
+
+def _is_code(name: str) -> bool:
+    """Whether a file of the archive is compiled; beside each lies, as ``.debug_pkl``, the source it was made from."""
+    return "/code/" in name and not name.endswith(".debug_pkl")
 
 
 def _load(artifact: Path) -> tuple[Any, Signature]:
