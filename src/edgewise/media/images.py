@@ -38,6 +38,13 @@ class Header(NamedTuple):
     format: str
 
 
+def limit_threads(count: int) -> None:
+    """Makes OpenCV use so many threads for one picture, in the whole process; by itself it takes every core."""
+    import cv2
+
+    cv2.setNumThreads(count)
+
+
 def probe(data: bytes) -> Header:
     """Reads size and format from the header alone.
 

@@ -14,7 +14,9 @@ import msgspec
 from edgewise import __version__, runtimes, zoo
 from edgewise.errors import EdgewiseError, SettingsError
 from edgewise.node import settings as node_settings
+from edgewise.node.check import check
 from edgewise.node.library import default_cache
+from edgewise.node.organs import cores
 
 # Instruction sets that decide how fast a model runs, as /proc/cpuinfo names them.
 CPU_FEATURES = (
@@ -48,9 +50,8 @@ def examine(config: Path | None = None) -> list[Finding]:
 
 def _machine() -> Iterator[Finding]:
     section = "Machine"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     features = " ".join(feature for feature in CPU_FEATURES if feature in _cpu_flags())
-    yield Finding(section, f"{platform.system()} {platform.machine()}, {cores} cores", detail=features)
+    yield Finding(section, f"{platform.system()} {platform.machine()}, {cores()} cores", detail=features)
     yield Finding(section, f"Edgewise {__version__} on Python {platform.python_version()}")
     if memory := _memory_bytes():
         yield Finding(section, f"{memory / 1e9:.1f} GB of memory")
@@ -128,7 +129,7 @@ def _models() -> Iterator[Finding]:
 def _settings(config: Path | None) -> Iterator[Finding]:
     section = "Settings"
     try:
-        settings = node_settings.load(config)
+        settings = check(config)
     except SettingsError as error:
         yield Finding(section, str(error), state="wrong", mend=error.hint)
         return
@@ -140,11 +141,6 @@ def _settings(config: Path | None) -> Iterator[Finding]:
             detail="this machine alone; to listen wider set http.host and http.token_file",
         )
     else:
-        try:
-            node_settings.read_secret(settings.http.token_file, what="http.token_file")
-        except SettingsError as error:
-            yield Finding(section, str(error), state="wrong", mend=error.hint)
-            return
         yield Finding(section, f"listens on {address}", detail="every client needs the token")
 
 

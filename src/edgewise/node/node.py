@@ -7,12 +7,14 @@ something in comes up last and goes down first.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError
+from edgewise.media.images import limit_threads
 from edgewise.node import organs
 from edgewise.node.decider import EVENTS, Decider
 from edgewise.node.pool import Pool
@@ -34,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 
 class Node:
-    """One node. Making it opens its data and checks its rules and models' names; ``start`` sets it going.
+    """One node. Making it opens its data and checks its rules and models' names; ``start`` sets it going; ``stop`` is
+    called in any case, also when ``start`` failed.
 
     Args:
         settings: From ``edgewise.node.settings.load``.
@@ -53,9 +56,9 @@ class Node:
         devices: What it commands.
         pipelines: Running pipelines by name.
         repository: Its models.
-        pool: Where everything from outside is computed.
+        pool: Where what requests ask for is computed.
         resources: History of what the process uses.
-        started_ns: When it was started, nanoseconds since the Unix epoch.
+        started_ns: When it was made, nanoseconds since the Unix epoch.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
@@ -63,15 +66,26 @@ class Node:
         self.clock = clock or SystemClock()
         self.started_ns = self.clock.time_ns()
         rules = RuleEngine(settings.rules)
-        self.repository = organs.open_repository(settings)
-        self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
-        self.people = organs.open_store(settings, clock=self.clock)
-        self.devices = organs.make_devices(settings, clock=self.clock)
-        self.pool = Pool(workers=organs.workers(settings), max_waiting=settings.node.max_waiting)
         self.resources = ResourceMonitor()
-        self._upkeep = Upkeep(self.journal.retain)
         self.pipelines: dict[str, PipelineRunner] = {}
-        self._decider = Decider(rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock)
+        with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
+            opened.callback(self.resources.stop)
+            self.repository = organs.open_repository(settings)
+            opened.callback(self.repository.close)
+            self.people = organs.open_store(settings, clock=self.clock)
+            opened.callback(self.people.close)
+            self.devices = organs.make_devices(settings, clock=self.clock)
+            opened.callback(self.devices.close)
+            self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+            opened.callback(self.journal.close)
+            self._upkeep = Upkeep(self.journal.retain)
+            opened.callback(self._upkeep.stop)
+            self.pool = Pool(workers=organs.workers(settings), max_waiting=settings.node.max_waiting)
+            opened.callback(self.pool.close)
+            self._decider = Decider(
+                rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock
+            )
+            self._opened = opened.pop_all()
 
     def start(self) -> None:
         """Loads the models of the settings, then starts devices, rules and pipelines.
@@ -80,6 +94,7 @@ class Node:
             MissingExtraError: A model's runtime is not installed.
             PackageError: A model is broken.
         """
+        limit_threads(1)  # the workers share out the cores, one picture each
         for name in self._wanted_models():
             self.repository.get(name)
         self.devices.start()
@@ -95,19 +110,16 @@ class Node:
 
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
-        for runner in self.pipelines.values():
-            runner.stop()
-        self._decider.stop()
-        for error in self.devices.fail_safe():
-            logger.warning("not in its fail-safe state: %s", error)
-        self.pool.close()
-        self._upkeep.stop()
-        self.journal.close()
-        self._decider.join()
-        self.devices.close()
-        self.people.close()
-        self.repository.close()
-        self.resources.stop()
+        with self._opened:
+            for runner in self.pipelines.values():
+                runner.stop()
+            self._decider.stop()
+            for error in self.devices.fail_safe():
+                logger.warning("not in its fail-safe state: %s", error)
+            self.pool.close()
+            self._upkeep.stop()
+            self.journal.close()
+            self._decider.join()
 
     def model(self, name: str) -> Model:
         """An open model, for transforms; see ``edgewise.pipeline.base.Tools``."""
@@ -115,7 +127,7 @@ class Node:
 
     def accept(self, event: Event) -> None:
         """Takes an event in: when this returns it is on disk."""
-        body = {"source": event.source, **event.body}
+        body = {**event.body, "source": event.source}
         self.journal.append(EVENTS, [Entry(event.kind, body, event.blobs, event.time_ns)])
 
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:

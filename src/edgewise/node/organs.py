@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import NotFoundError
+from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings
 from edgewise.models.package import load_manifest
-from edgewise.node.library import default_cache, resolve, session_options
+from edgewise.node.library import default_cache, session_options
 from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
 
@@ -33,9 +33,21 @@ _CLOCK = SystemClock()
 
 
 def data_folder(settings: Settings) -> Path:
-    """The node's folder, made when it is not there (readable by its owner alone)."""
+    """The node's folder, made when it is not there (readable by its owner alone).
+
+    Raises:
+        SettingsError: It cannot be made or written to.
+    """
     folder = Path(settings.node.data)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hint = "Name another with node.data (edgewise up --data)."
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"node.data: cannot make {folder}: {error.strerror}", hint=hint, field="node.data"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"node.data: cannot write into {folder}", hint=hint, field="node.data")
     return folder
 
 
@@ -78,9 +90,10 @@ def open_repository(settings: Settings) -> ModelRepository:
     shipped ones, and those pulled before.
     """
     cache = default_cache()
-    listed = [resolve(model, cache=cache) for model in settings.models]
+    # A name is never a folder that happens to lie where the node was started.
+    listed = [Path(model) if "/" in model else zoo.pull(model, cache) for model in settings.models]
     known = {load_manifest(folder).name for folder in listed}
-    used = [resolve(model, cache=cache) for model in pipeline_models(settings) if model not in known]
+    used = [zoo.pull(model, cache) for model in pipeline_models(settings) if model not in known]
     entries = [found for entry in zoo.names() if (found := zoo.find(entry.name, cache))]
     return ModelRepository([*listed, *used, *entries], options=session_options)
 
@@ -199,4 +212,9 @@ def enrolment(detector: Model, embedder: Model, store: PeopleStore) -> Enrolment
 
 def workers(settings: Settings) -> int:
     """Workers of the pool: as set, else one per core this process may use."""
-    return settings.node.workers or len(os.sched_getaffinity(0))
+    return settings.node.workers or cores()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,6 @@
-"""The node's one pool of workers: everything that computes runs here, so the node stays inside its budget of cores."""
+"""The node's one pool of workers: what requests ask for is computed here, so however many there are, they stay inside
+the node's budget of cores. A pipeline computes in its own thread, one frame at a time.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from edgewise.errors import BusyError
+from edgewise.errors import BusyError, ClosedError
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Pool:
 
         Raises:
             BusyError: All places are taken.
+            ClosedError: The pool was closed.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError(
@@ -40,9 +43,9 @@ class Pool:
             )
         try:
             future = self._executor.submit(function, *arguments)
-        except BaseException:
+        except RuntimeError as error:
             self._places.release()
-            raise
+            raise ClosedError("The node is stopping; it computes nothing any more") from error
         future.add_done_callback(lambda _: self._places.release())
         return future
 

@@ -1,1 +1,1 @@
-"""Metrics (Prometheus) and log events."""
+"""What a node measures of itself. How it is told stands with who tells it: ``/metrics`` in ``api.metrics``."""
