@@ -327,6 +327,15 @@ def test_a_model_that_fails_or_gives_nan_says_so(make: ModelMaker) -> None:
         nan.predict([[1.0, 2.0]])
 
 
+def test_an_output_that_is_not_of_the_stated_shape_is_an_error_of_the_engine(make: ModelMaker) -> None:
+    """The artifact leaves open what the manifest states, so only a call can tell."""
+    artifact = fake({"x": [-1, 4]}, {"y": [-1, -1]}, behaviour="constant")
+    model = make(Input("x", "FP32", (-1, 4)), outputs={"y": [-1, 3]}, artifact=artifact)
+    with pytest.raises(EngineError) as caught:
+        model.infer({"x": np.zeros((2, 4), np.float32)})
+    assert caught.value.facts == {"tensor": "y", "expected": [-1, 3], "actual": [2, 4]}
+
+
 # Variants, life and looks
 
 

@@ -90,6 +90,23 @@ def test_the_number_of_labels_must_be_that_of_the_classes() -> None:
     assert caught.value.facts["field"] == "task.labels"
 
 
+def test_a_class_past_the_labels_is_an_error_of_the_engine() -> None:
+    """The manifest may leave the number of classes open, so that only the output shows it."""
+    files = {"l": b"cat\ndog\n"}
+    made = decoder({"kind": "classification", "labels": "l"}, {"y": (-1, -1)}, files)
+    with pytest.raises(EngineError, match="class 2, but has 2 labels"):
+        made.decode({"y": np.eye(3, dtype=np.float32)[2:]}, Context((None,)))
+    made = decoder({"kind": "yolo", "labels": "l"}, {"y": (-1, -1, -1)}, files)
+    with pytest.raises(EngineError, match="class 2, but has 2 labels"):
+        detect(made, {"y": np.array([[[32, 32, 8, 8, 1, 0, 0, 1]]], np.float32)})
+
+
+def test_values_that_cannot_be_shared_out_among_the_items_are_an_error_of_the_engine() -> None:
+    made = decoder({"kind": "classification"}, {"y": (-1, 3)})
+    with pytest.raises(EngineError, match="2 items"):
+        made.decode({"y": np.zeros((1, 3), np.float32)}, Context((None, None)))
+
+
 def test_a_model_with_several_outputs_must_say_which() -> None:
     with pytest.raises(PackageError, match="must name one of the outputs"):
         decoder({"kind": "classification"}, {"y": (-1, 3), "z": (-1, 3)})
@@ -312,6 +329,17 @@ def test_ssd_takes_what_tensorflow_finished() -> None:
     found = detect(made, outputs)
     assert np.allclose(corners(found), EXPECTED, atol=1e-4)
     assert [thing.label for thing in found.objects] == ["dog", "cat"]
+
+
+def test_ssd_without_a_batch_axis_is_refused() -> None:
+    with pytest.raises(PackageError, match="three axes"):
+        decoder({"kind": "ssd", "form": "corners", "boxes": "b", "scores": "s"}, {"b": (-1, 4), "s": (-1, 3)})
+
+
+@pytest.mark.parametrize("option", [{"box": "xyxy"}, {"unit": "share"}])
+def test_yolo_takes_no_strides_for_boxes_that_need_none(option: dict[str, Any]) -> None:
+    with pytest.raises(PackageError, match="strides"):
+        decoder({"kind": "yolo", "strides": [32], **option}, {"y": (-1, 4, 7)})
 
 
 def test_ssd_without_priors_is_refused() -> None:

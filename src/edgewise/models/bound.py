@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgewise._lib.documents import nearest
-from edgewise.errors import PackageError, TensorError
+from edgewise.errors import EngineError, PackageError, TensorError
 from edgewise.runtimes.base import Session, check_inputs
 from edgewise.types import TensorSpec
 
@@ -36,6 +36,7 @@ class BoundSession:
         self._specs = [TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in manifest.inputs]
         self._inputs = {tensor.name: _own_name(tensor, variant) for tensor in manifest.inputs}
         self._outputs = {tensor.name: _own_name(tensor, variant) for tensor in manifest.outputs}
+        self._shapes = {tensor.name: tensor.shape for tensor in manifest.outputs}
         self._axes = dict(variant.axes)
         inputs = _match("input", manifest.inputs, self._inputs, session.inputs)
         outputs = _match("output", manifest.outputs, self._outputs, session.outputs)
@@ -61,7 +62,7 @@ class BoundSession:
 
         Raises:
             TensorError: A name, datatype or shape does not fit the manifest.
-            EngineError: The engine failed.
+            EngineError: The engine failed, or gave an output of another shape than the manifest's.
             ClosedError: The session was closed.
         """
         wanted = list(self._outputs) if outputs is None else list(outputs)
@@ -71,7 +72,21 @@ class BoundSession:
         check_inputs(self._specs, inputs)
         given = {own: self._arranged(name, inputs[name]) for name, own in self._inputs.items()}
         raw = self.session.infer(given, [self._outputs[name] for name in wanted])
-        return {name: self._arranged(name, raw[self._outputs[name]]) for name in wanted}
+        return {name: self._checked(name, raw[self._outputs[name]]) for name in wanted}
+
+    def _checked(self, name: str, array: Array) -> Array:
+        """An output in the manifest's axes. Artifacts with open sizes tell only now what they give."""
+        shape = self._shapes[name]
+        if array.ndim == len(shape):
+            array = self._arranged(name, array)
+            if _agree(shape, array.shape):
+                return array
+        raise EngineError(
+            f"Output {name!r} has shape {list(array.shape)}, the manifest says {list(shape)}",
+            tensor=name,
+            expected=list(shape),
+            actual=list(array.shape),
+        )
 
     def _arranged(self, name: str, array: Array) -> Array:
         import numpy as np
@@ -103,14 +118,15 @@ def _match(
 
 
 def _check(tensor: Input | Output, expected: tuple[int, ...], spec: TensorSpec) -> None:
-    fits = len(expected) == len(spec.shape) and all(
-        -1 in (a, b) or a == b for a, b in zip(expected, spec.shape, strict=True)
-    )
-    if not fits or tensor.datatype != spec.datatype:
+    if not _agree(expected, spec.shape) or tensor.datatype != spec.datatype:
         raise _fault(
             f"{tensor.name}",
             f"is {tensor.datatype} {list(expected)}, but the artifact has {spec.datatype} {list(spec.shape)}",
         )
+
+
+def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return len(one) == len(other) and all(-1 in (a, b) or a == b for a, b in zip(one, other, strict=True))
 
 
 def _fault(field: str, message: str, hint: str = "") -> PackageError:

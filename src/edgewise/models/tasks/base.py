@@ -6,13 +6,13 @@ names it. Decoders are pure: no files, no state that changes, safe in any number
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
 from edgewise._lib.documents import nearest
-from edgewise.errors import PackageError
+from edgewise.errors import EngineError, PackageError
 from edgewise.models.geometry import Geometry
 from edgewise.models.manifest import Layout, Manifest, Output
 
@@ -170,10 +170,27 @@ class Decoder(Protocol):
 
 
 def float_rows(output: Array, items: int) -> Array:
-    """An output as float32 ``[items, n]``; outputs without a batch axis are those of one item."""
+    """An output as float32 ``[items, n]``; outputs without a batch axis are those of one item.
+
+    Raises:
+        EngineError: It cannot be shared out among so many items.
+    """
     import numpy as np
 
+    if output.size % items:
+        raise EngineError(f"The model gave {list(output.shape)} values for {items} items")
     return np.asarray(output, np.float32).reshape(items, -1)
+
+
+def class_name(labels: Sequence[str], number: int) -> str:
+    """The name of a class; its number when the model has no labels.
+
+    Raises:
+        EngineError: It lies past the labels, as can be when the manifest leaves the number of classes open.
+    """
+    if labels and number >= len(labels):
+        raise EngineError(f"The model gave class {number}, but has {len(labels)} labels", actual=number)
+    return labels[number] if labels else str(number)
 
 
 def classes_of(output: Output) -> int:

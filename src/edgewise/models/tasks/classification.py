@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from edgewise.models.tasks.base import Context, Head, TaskOptions, classes_of, float_rows
+from edgewise.models.tasks.base import Context, Head, TaskOptions, class_name, classes_of, float_rows
 from edgewise.types import Classification, Label, Result
 
 if TYPE_CHECKING:
@@ -54,14 +54,11 @@ class ClassificationDecoder:
         order = (-scores).argsort(kind="stable")[: self._options.top]
         return Classification(
             tuple(
-                Label(self._name(int(index)), float(scores[index]), int(index))
+                Label(class_name(self._labels, int(index)), float(scores[index]), int(index))
                 for index in order
                 if scores[index] >= self._options.threshold
             )
         )
-
-    def _name(self, index: int) -> str:
-        return self._labels[index] if self._labels else str(index)
 
 
 def activate(values: Array, activation: str) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from edgewise.models.tasks.base import TaskOptions
+from edgewise.models.tasks.base import TaskOptions, class_name
 from edgewise.types import Box, Detection, Detections
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def select(candidates: Candidates, options: DetectionOptions, geometry: Geometry
         tuple(
             Detection(
                 Box(*box),
-                labels[number] if labels else str(number),
+                class_name(labels, number),
                 score,
                 () if points is None else tuple((x, y) for x, y in points[index]),
             )

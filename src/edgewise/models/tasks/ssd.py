@@ -76,7 +76,9 @@ class SsdDecoder:
     def __init__(self, options: SsdOptions, head: Head) -> None:
         self._options = options
         self._height, self._width = head.picture_size()
-        head.output(options.boxes, field="task.boxes")
+        boxes = head.output(options.boxes, field="task.boxes")
+        if len(boxes.shape) != 3:
+            raise fault("task.boxes", f"{boxes.name!r} is {list(boxes.shape)}, expected three axes")
         head.output(options.scores, field="task.scores")
         finished = options.form == "detections"
         if finished:

@@ -73,6 +73,8 @@ class YoloDecoder:
         if values >= 0 and classes < 1:
             raise fault("task.output", f"{values} values per candidate leave none for classes")
         self._labels = head.labels(options.labels, classes=classes) if options.labels else ()
+        if options.strides and (options.box, options.unit) != ("xywh", "pixels"):
+            raise fault("task.strides", "are for boxes that are 'xywh' in 'pixels'")
         grids = [grid(self._height, self._width, stride) for stride in options.strides]
         self._cells = np.concatenate(grids) if grids else None
         self._strides = np.repeat(options.strides, [len(cells) for cells in grids])[:, None] if grids else None
