@@ -218,3 +218,11 @@ def test_the_broker_says_so_when_the_node_dies(mosquitto: Mosquitto) -> None:
 def test_a_password_file_that_is_not_there_is_a_fault_of_the_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         Broker(MqttSettings("127.0.0.1", username="u", password_file=str(tmp_path / "none")), node="home", clock=CLOCK)
+
+
+def test_authorities_that_cannot_be_read_are_a_fault_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for file in ("none.pem", "empty.pem"):
+        with pytest.raises(SettingsError, match="ca_file") as caught:
+            Broker(MqttSettings("127.0.0.1", tls=True, ca_file=str(tmp_path / file)), node="home", clock=CLOCK)
+        assert "PEM" in caught.value.hint

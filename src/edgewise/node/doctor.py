@@ -76,8 +76,9 @@ def _runtimes() -> Iterator[Finding]:
             continue
         try:
             providers = runtimes.open_runtime(name).providers()
-        except EdgewiseError as error:
-            yield Finding(section, f"{name} {status.version}", state="wrong", detail=str(error), mend=error.hint)
+        except Exception as error:  # noqa: BLE001 - an engine that is there but broken may raise anything
+            mend = error.hint if isinstance(error, EdgewiseError) else status.hint
+            yield Finding(section, f"{name} {status.version}", state="wrong", detail=str(error), mend=mend)
             continue
         usable = ", ".join(provider.name for provider in providers if provider.available)
         absent = ", ".join(provider.name for provider in providers if not provider.available)

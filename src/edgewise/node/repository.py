@@ -159,7 +159,8 @@ class ModelRepository:
             NotFoundError: There is no such model or version.
             UnavailableError: It was unloaded.
             MissingExtraError: The runtimes of its variants are not installed.
-            PackageError: Its package is broken.
+            PackageError: Its package breaks the format.
+            CorruptError: A file of it is damaged.
         """
         folder = self._find(name, version)
         loaded = self._loaded.get(folder)

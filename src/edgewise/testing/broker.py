@@ -57,6 +57,7 @@ class Mosquitto:
                 return
             except OSError:
                 time.sleep(0.02)
+        self.stop()
         raise UnavailableError(f"mosquitto did not come up, see {log}")
 
     def stop(self) -> None:

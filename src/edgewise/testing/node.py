@@ -100,7 +100,12 @@ class RunningNode:
         if self._process is None:
             return 0
         self._process.send_signal(number)
-        code = self._process.wait(PATIENCE_S)
+        try:
+            code = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
         if self._reader is not None:
             self._reader.join()
         self._process = None

@@ -44,6 +44,8 @@ from edgewise.pipeline.kinds import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     import paho.mqtt.client as paho
 
     from edgewise.pipeline.devices import Listener
@@ -106,6 +108,7 @@ class Broker:
         self._client_id = settings.client_id or f"edgewise-{node}"
         self._status_topic = f"edgewise/{self._client_id}/status"
         self._password = _first_line(settings.password_file) if settings.password_file else None
+        self._encryption = _encryption(settings.ca_file) if settings.tls else None
         self._takers: dict[str, Taker] = {}
         self._watchers: list[Callable[[], None]] = []
         self._changed = threading.Condition()
@@ -212,8 +215,8 @@ class Broker:
         client.connect_timeout = _CONNECT_TIMEOUT_S
         if self._settings.username:
             client.username_pw_set(self._settings.username, self._password)
-        if self._settings.tls:
-            client.tls_set(ca_certs=self._settings.ca_file or None)
+        if self._encryption is not None:
+            client.tls_set_context(self._encryption)
         client.will_set(self._status_topic, b"offline", qos=_QOS, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = lambda *_: self._lost.set()
@@ -421,6 +424,16 @@ def confirms(state: State | None, command: Command) -> bool:
         case Clear(), AlarmState("clear"):
             return True
     return False
+
+
+def _encryption(ca_file: str) -> ssl.SSLContext:
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:  # ssl's errors are among them
+        hint = "It must be a PEM file of certificate authorities."
+        raise SettingsError(f"mqtt.ca_file: {ca_file} cannot be used: {error}", hint=hint, file=ca_file) from error
 
 
 def _first_line(path: str) -> str:
