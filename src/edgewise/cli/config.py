@@ -13,19 +13,20 @@ app = cyclopts.App(name="config", help="Check and show settings.", result_action
 
 
 @app.command
-def check(file: Path = Path("edgewise.yaml")) -> None:
-    """Check a settings file: unknown keys, wrong types, names that lead nowhere.
+def check(file: Path = Path("edgewise.yaml"), /) -> None:
+    """Check a settings file: keys, types, and that the rules, models, commands, files and secrets it names are right.
 
     Parameters
     ----------
     file:
         The settings file.
     """
-    settings = load_settings(file)
-    output.out().print(
-        f"{file} is right: {len(settings.models)} models, {len(settings.pipelines)} pipelines, "
-        f"{len(settings.devices)} devices, {len(settings.rules)} rules."
-    )
+    from edgewise.node.check import check as check_settings
+
+    settings = check_settings(file)
+    parts = {"model": settings.models, "pipeline": settings.pipelines, "device": settings.devices}
+    told = ", ".join(output.counted(len(found), what) for what, found in {**parts, "rule": settings.rules}.items())
+    output.out().print(f"{file} is right: {told}.", markup=False)
 
 
 @app.command

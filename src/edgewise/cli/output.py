@@ -61,6 +61,11 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[\d.,]+ ?(%|s|ms|B|kB|MB|GB)?", text) is not None
 
 
+def counted(count: int, what: str) -> str:
+    """``1 photo``, ``2 photos``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def human_bytes(count: float) -> str:
     """``1536`` as ``1.5 kB``."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -10,15 +10,16 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from edgewise._lib.documents import Override, decode_yaml, nearest, parse_value
+from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import SettingsError
 from edgewise.journal.base import StreamSettings
 from edgewise.pipeline.devices import DeviceSettings
+from edgewise.pipeline.kinds import command_names, kind_name
 from edgewise.pipeline.rules import Name, RuleSettings
 from edgewise.pipeline.settings import PipelineSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
@@ -106,35 +107,71 @@ def load(
     text = "" if file is None and not path.exists() else _read(path)
     overrides = [*_from_environment(os.environ if environment is None else environment), *_from_flags(flags or {})]
     settings = decode_yaml(text, Settings, file=str(path), error=SettingsError, overrides=overrides)
-    for problem, hint in verify(settings):
-        raise SettingsError(f"{path}: {problem}", hint=hint, file=str(path))
+    for fault in verify(settings):
+        source = next((each.source for each in reversed(overrides) if ".".join(each.path) == fault.field), "")
+        raise (
+            located(fault, text, file=path)
+            if not source
+            else SettingsError(f"{source}: {fault.problem}", hint=fault.hint, field=fault.field)
+        )
     return _absolute(settings, path.absolute().parent)
 
 
-def verify(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Checks what concerns several sections; yields (problem, hint)."""
-    seen = set()
-    for rule in settings.rules:
-        if rule.name in seen:
-            yield f"two rules are named {rule.name!r}", "Give each rule a name of its own."
-        seen.add(rule.name)
-        for action in rule.do:
-            if action.device not in settings.devices:
-                yield (
-                    f"rule {rule.name!r} commands {action.device!r}, which is no device",
-                    _known(action.device, settings.devices),
-                )
+class Fault(NamedTuple):
+    """Something in the settings that leads nowhere."""
+
+    field: str
+    problem: str
+    hint: str = ""
+
+
+def located(fault: Fault, text: str, *, file: Path) -> SettingsError:
+    """The error for a fault, with the line of the file it stands in."""
+    line = line_of(text, fault.field)
+    return SettingsError(
+        f"{file}, line {line}, {fault.field}: {fault.problem}",
+        hint=fault.hint,
+        file=str(file),
+        line=line,
+        field=fault.field,
+    )
+
+
+def verify(settings: Settings) -> Iterator[Fault]:
+    """Checks what concerns several sections."""
+    yield from _verify_rules(settings)
     for name in settings.journal:
         if name not in STREAMS:
-            yield f"journal has no stream {name!r}", nearest(name, STREAMS)
+            yield Fault(f"journal.{name}", f"journal has no stream {name!r}", nearest(name, STREAMS))
     for name, device in settings.devices.items():
         if device.topic and settings.mqtt is None:
-            yield f"device {name!r} has a topic, but no broker is named", "Add a section: mqtt: {host: 127.0.0.1}"
+            hint = "Add a section: mqtt: {host: 127.0.0.1}"
+            yield Fault(f"devices.{name}.topic", f"device {name!r} has a topic, but no broker is named", hint)
     if not is_loopback(settings.http.host) and not settings.http.token_file:
-        yield (
-            f"http.host {settings.http.host} can be reached from other machines, so a token is needed",
+        yield Fault(
+            "http.host",
+            f"{settings.http.host} can be reached from other machines, so a token is needed",
             "Write a long random line into a file (openssl rand -hex 32 > token) and set http.token_file: token",
         )
+
+
+def _verify_rules(settings: Settings) -> Iterator[Fault]:
+    seen = set()
+    for number, rule in enumerate(settings.rules):
+        if rule.name in seen:
+            yield Fault(f"rules[{number}].name", f"two rules are named {rule.name!r}", "Give each a name of its own.")
+        seen.add(rule.name)
+        for place, action in enumerate(rule.do):
+            where = f"rules[{number}].do[{place}]"
+            device = settings.devices.get(action.device)
+            if device is None:
+                hint = _known(action.device, settings.devices)
+                yield Fault(
+                    f"{where}.device", f"rule {rule.name!r} commands {action.device!r}, which is no device", hint
+                )
+            elif action.command not in (commands := command_names(device)):
+                problem = f"a {kind_name(device)} has no command {action.command!r}"
+                yield Fault(f"{where}.command", problem, nearest(action.command, commands))
 
 
 def is_loopback(host: str) -> bool:
@@ -174,7 +211,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text()
     except FileNotFoundError as error:
-        raise SettingsError(f"There is no file {path}", hint="Make one, or name another with --config.") from error
+        raise SettingsError(f"There is no file {path}", hint="Make one, or name another file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"Cannot read {path}: {error}", hint="It must be a readable UTF-8 file.") from error
 

@@ -179,6 +179,11 @@ def kind_name(settings: DeviceSettings) -> str:
     return str(settings.__struct_config__.tag)
 
 
+def command_names(settings: DeviceSettings) -> list[str]:
+    """The commands that a device takes."""
+    return list(KINDS[type(settings)].commands)
+
+
 def parse_command(settings: DeviceSettings, name: str, arguments: Mapping[str, Any]) -> Command:
     """A command by name, with its arguments checked against the device.
 
