@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import JsonFlag
@@ -12,36 +16,32 @@ if TYPE_CHECKING:
     from edgewise.models.prediction import Benchmark
 
 
-def bench(model: str, *, seconds: float = 3.0, threads: int = 1, json: JsonFlag = False) -> None:
+def bench(
+    model: str,
+    /,
+    *,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3600))] = 3.0,
+    threads: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=256))] = 1,
+    json: JsonFlag = False,
+) -> None:
     """Measure a model's variants on this machine: latency and calls per second.
 
-    Variants whose runtime is not installed are left out, and said so.
+    Variants whose runtime is not installed are left out, and said so; exit code 4 when none is left.
 
     Parameters
     ----------
     model:
-        A name from ``edgewise pull --list``, or the path of a package.
+        A name from ``edgewise pull --list``, or the path of a package (folder or zip).
     seconds:
         Time given to each variant.
     threads:
         Threads inside one call.
     """
-    from edgewise.models.model import Model
-    from edgewise.models.package import load_manifest
+    from edgewise.models import package
     from edgewise.node.library import resolve
-    from edgewise.runtimes.base import SessionOptions
 
-    folder = resolve(model)
-    measured: dict[str, Benchmark] = {}
-    for variant in load_manifest(folder).variants:
-        try:
-            with (
-                output.err().status(f"Measuring {variant.name} …"),
-                Model.open(folder, variant=variant.name, options=SessionOptions(threads=threads)) as opened,
-            ):
-                measured[variant.name] = opened.benchmark(seconds)
-        except MissingExtraError as error:
-            output.note(f"[yellow]left out[/] {variant.name}: {error.message}  → {error.hint}")
+    with package.opened(resolve(model)) as folder:
+        measured = _measure(folder, seconds=seconds, threads=threads)
     if json:
         output.show_json(measured)
         return
@@ -60,3 +60,25 @@ def bench(model: str, *, seconds: float = 3.0, threads: int = 1, json: JsonFlag 
             for benchmark in measured.values()
         ],
     )
+
+
+def _measure(folder: Path, *, seconds: float, threads: int) -> dict[str, Benchmark]:
+    from edgewise.models.model import Model
+    from edgewise.models.package import load_manifest
+    from edgewise.runtimes.base import SessionOptions
+
+    measured: dict[str, Benchmark] = {}
+    missing: list[MissingExtraError] = []
+    for variant in load_manifest(folder).variants:
+        try:
+            with (
+                output.err().status(f"Measuring {variant.name} …"),
+                Model.open(folder, variant=variant.name, options=SessionOptions(threads=threads)) as opened,
+            ):
+                measured[variant.name] = opened.benchmark(seconds)
+        except MissingExtraError as error:
+            output.note(f"[yellow]left out[/] {escape(f'{variant.name}: {error.message}  → {error.hint}')}")
+            missing.append(error)
+    if missing and not measured:
+        raise missing[0]
+    return measured

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
+import msgspec
 from cyclopts import Parameter
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import JsonFlag
@@ -18,6 +21,7 @@ app = cyclopts.App(name="model", help="Make, look at, check and carry model pack
 def new(
     folder: Path,
     artifact: Path,
+    /,
     *,
     task: str = "classification",
     labels: Path | None = None,
@@ -41,34 +45,36 @@ def new(
     from edgewise.models import package
 
     package.new(folder, artifact=artifact, task=task, labels=labels, licence=licence)
-    output.out().print(f"{folder}")
-    output.note(f"Fill in preprocessing in {folder / 'model.yaml'}, then: edgewise model check {folder}")
+    output.out().print(f"{folder}", markup=False)
+    manifest = escape(str(folder / package.MANIFEST))
+    output.note(f"Fill in preprocessing in {manifest}, then: edgewise model check {escape(str(folder))}")
 
 
 @app.command
-def show(model: str, *, json: JsonFlag = False) -> None:
+def show(model: str, /, *, json: JsonFlag = False) -> None:
     """Show what a model is: tensors, variants, preprocessing, task, licence, origin, measured figures.
 
     Parameters
     ----------
     model:
-        A name from ``edgewise pull --list``, or the path of a package.
+        A name from ``edgewise pull --list``, or the path of a package (folder or zip).
     """
     from edgewise.models import package
     from edgewise.node.library import resolve
 
-    folder = resolve(model)
-    manifest = package.load_manifest(folder)
+    place = resolve(model)
+    with package.opened(place) as folder:
+        manifest = package.load_manifest(folder)
     if json:
         output.show_json(manifest)
         return
-    print_line = output.out().print
-    print_line(f"[bold]{manifest.name}[/] {manifest.version}  {manifest.summary}")
+    output.out().print(f"[bold]{escape(manifest.name)}[/] {escape(manifest.version)}  {escape(manifest.summary)}")
+    print_line = functools.partial(output.out().print, markup=False)
     print_line(f"licence   {manifest.licence}")
     if manifest.origin:
         print_line(f"origin    {manifest.origin.source}  {manifest.origin.file}  {manifest.origin.note}".rstrip())
     print_line(f"task      {manifest.task.get('kind')}")
-    print_line(f"path      {folder}")
+    print_line(f"path      {place}")
     for tensor in manifest.inputs:
         steps = " → ".join(str(step.__struct_config__.tag) for step in tensor.preprocess)
         print_line(
@@ -85,7 +91,7 @@ def show(model: str, *, json: JsonFlag = False) -> None:
 
 
 @app.command
-def check(model: str, *, json: JsonFlag = False) -> int:
+def check(model: str, /, *, json: JsonFlag = False) -> int:
     """Check a package: format, digests, and golden data on every variant that can run here.
 
     Ends with exit code 1 when something does not hold.
@@ -100,29 +106,29 @@ def check(model: str, *, json: JsonFlag = False) -> int:
 
     report = package.check(resolve(model))
     if json:
-        output.show_json(report)
+        output.show_json({"passed": report.passed, **msgspec.to_builtins(report)})
     else:
         for line in report.lines:
             mark = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "skipped": "[yellow]skipped[/]"}[
                 line.verdict
             ]
-            output.out().print(f"{mark}  {line.what}  [dim]{line.detail}[/]")
+            output.out().print(f"{mark}  {escape(line.what)}  [dim]{escape(line.detail)}[/]")
     return 0 if report.passed else 1
 
 
 @app.command
-def pack(folder: Path, archive: Path) -> None:
+def pack(folder: Path, archive: Path, /) -> None:
     """Put a package folder into one zip file, digests sealed."""
     from edgewise.models import package
 
     package.pack(folder, archive)
-    output.out().print(f"{archive}  {output.human_bytes(archive.stat().st_size)}")
+    output.out().print(f"{escape(str(archive))}  {output.human_bytes(archive.stat().st_size)}")
 
 
 @app.command
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, /) -> None:
     """Take a package out of its zip file; refused whole when anything in it is wrong."""
     from edgewise.models import package
 
     package.unpack(archive, folder)
-    output.out().print(f"{folder}")
+    output.out().print(f"{folder}", markup=False)

@@ -7,11 +7,13 @@ is built aside and appears in one step, or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -49,6 +51,7 @@ def pack(folder: Path, archive: Path) -> Path:
     if archive.resolve().is_relative_to(folder.resolve()):
         raise ConflictError(f"{archive} lies inside the package", hint="Choose a place outside of it.")
     manifest = packages.seal(folder)
+    archive.parent.mkdir(parents=True, exist_ok=True)
     with atomic_writer(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
         for name in (packages.MANIFEST, *manifest.files):
             entry = zipfile.ZipInfo(name, _EPOCH)
@@ -84,6 +87,20 @@ def unpack(archive: Path, folder: Path, *, limits: ArchiveLimits | None = None) 
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[Path]:
+    """The folder of a package: itself, or what a zip holds, in a temporary folder that goes away again.
+
+    Raises:
+        EdgewiseError: As ``unpack``.
+    """
+    if not place.is_file():
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="edgewise-") as temporary:
+        yield unpack(place, Path(temporary) / "package")
 
 
 def _extract(archive: Path, aside: Path, limits: ArchiveLimits) -> None:

@@ -85,7 +85,8 @@ class Report(msgspec.Struct, frozen=True):
             if verdict.passed
         ]
         rest = [
-            Line(_VERDICTS[each.severity], each.about, f"{each.message} {each.hint}".strip()) for each in self.findings
+            Line(_VERDICTS[each.severity], each.about, f"{each.message}  → {each.hint}" if each.hint else each.message)
+            for each in self.findings
         ]
         return (*passed, *sorted(rest, key=lambda line: line.verdict))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from edgewise import runtimes
 from edgewise._lib.documents import nearest
 from edgewise.errors import EngineError, InputError, MissingExtraError, NotFoundError, TensorError
 from edgewise.models import folder as packages
-from edgewise.models.archive import unpack
+from edgewise.models.archive import opened
 from edgewise.models.bound import BoundSession
 from edgewise.models.inputs import read_input
 from edgewise.models.prediction import Benchmark, Prediction, Timing
@@ -83,10 +82,7 @@ class Model:
             MissingExtraError: The runtime is not installed; the hint is the ``pip install`` line.
         """
         with contextlib.ExitStack() as stack:
-            folder = Path(place)
-            if folder.is_file():
-                temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewise-"))
-                folder = unpack(folder, Path(temporary) / "package")
+            folder = stack.enter_context(opened(Path(place)))
             manifest = packages.load_manifest(folder)
             chosen = choose_variant(manifest, variant)
             packages.verify(folder, manifest, packages.artifact_files(manifest, chosen))

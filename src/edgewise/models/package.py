@@ -5,7 +5,7 @@ zips, ``check`` looks at everything and runs the golden data,
 ``scaffold`` makes a new one around an artifact.
 """
 
-from edgewise.models.archive import ArchiveLimits, pack, unpack
+from edgewise.models.archive import ArchiveLimits, opened, pack, unpack
 from edgewise.models.check import Finding, Line, Report, check
 from edgewise.models.folder import (
     MANIFEST,
@@ -28,6 +28,7 @@ __all__ = [
     "dump_manifest",
     "load_manifest",
     "new",
+    "opened",
     "pack",
     "parse_manifest",
     "save",
