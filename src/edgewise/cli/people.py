@@ -7,6 +7,7 @@ from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
@@ -21,7 +22,8 @@ app = cyclopts.App(
 @app.command
 def add(
     name: str,
-    *photos: Path,
+    /,
+    *photos: Annotated[Path, Parameter(required=True)],
     prefer: Annotated[
         list[str] | None,
         Parameter(help="A preference as KEY=VALUE, such as brightness=60 or temperature_c=21.5; may be repeated."),
@@ -44,11 +46,11 @@ def add(
     preferences = _preferences(prefer or [])
     with open_people(load_settings(config)) as people:
         person = people.enrol(name, [photo.read_bytes() for photo in _existing(photos)], preferences=preferences)
-    output.out().print(f"{person.name}: {person.photos} photos", markup=False)
+    output.out().print(f"{person.name}: {output.counted(person.photos, 'photo')}", markup=False)
 
 
 @app.command
-def remove(name: str, *, config: ConfigFile = None) -> None:
+def remove(name: str, /, *, config: ConfigFile = None) -> None:
     """Forget a person: name, embeddings, photo and preferences."""
     from edgewise.node.organs import open_people
 
@@ -62,10 +64,16 @@ def list_(*, config: ConfigFile = None, json: JsonFlag = False) -> None:
     """List the people the node knows."""
     from edgewise.node.organs import open_people
 
-    with open_people(load_settings(config)) as people:
+    settings = load_settings(config)
+    with open_people(settings) as people:
         known = people.store.list()
     if json:
         output.show_json(known)
+        return
+    if not known:
+        output.note(
+            f"Nobody is known in {escape(settings.node.data)} yet: edgewise people add NAME photo1.jpg photo2.jpg"
+        )
         return
     output.show_table(
         ("name", "photos", "preferences"),
@@ -77,7 +85,7 @@ def list_(*, config: ConfigFile = None, json: JsonFlag = False) -> None:
 
 
 @app.command
-def threshold(value: float | None = None, *, config: ConfigFile = None) -> None:
+def threshold(value: float | None = None, /, *, config: ConfigFile = None) -> None:
     """Show or set the cosine similarity from which a face counts as a known person's.
 
     Parameters
@@ -107,10 +115,8 @@ def _preferences(words: list[str]) -> dict[str, object]:
 
 
 def _existing(photos: tuple[Path, ...]) -> tuple[Path, ...]:
-    from edgewise.errors import InputError, NotFoundError
+    from edgewise.errors import NotFoundError
 
-    if not photos:
-        raise InputError("No photo is given", hint="edgewise people add NAME photo1.jpg photo2.jpg")
     for photo in photos:
         if not photo.is_file():
             raise NotFoundError(f"{photo}: no such file", kind="file", name=str(photo))

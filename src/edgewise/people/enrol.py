@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgewise.errors import InputError
+from edgewise.errors import DecodeError, InputError, TooLargeError
 from edgewise.media import images
 from edgewise.media.crop import crop
 from edgewise.models.faces import FaceModels
@@ -46,14 +46,15 @@ class Enrolment:
             preferences: Set on top of those there are.
 
         Raises:
-            DecodeError: A photo is no picture.
+            DecodeError: A photo is no picture. Facts: ``photo``.
+            TooLargeError: A photo has too many pixels. Facts: ``photo``.
             InputError: A photo shows no face, several, or too small a one. Facts: ``photo`` (from 1), ``reason``
                 (``no_face``, ``several_faces``, ``small_face``).
         """
         name = check_name(name)
         if not 1 <= len(photos) <= MAX_PHOTOS:
             raise InputError(f"Give 1 to {MAX_PHOTOS} photos, not {len(photos)}", limit=MAX_PHOTOS)
-        pictures = [images.decode(photo) for photo in photos]
+        pictures = [_decode(photo, number) for number, photo in enumerate(photos, start=1)]
         faces = [self._only_face(picture, number) for number, picture in enumerate(pictures, start=1)]
         vectors = [
             vector
@@ -88,3 +89,11 @@ class Enrolment:
                 reason="small_face",
             )
         return face
+
+
+def _decode(photo: bytes, number: int) -> Image:
+    try:
+        return images.decode(photo)
+    except (DecodeError, TooLargeError) as error:
+        facts = {**error.facts, "photo": number}
+        raise type(error)(f"Photo {number}: {error.message}", hint=error.hint, **facts) from error
