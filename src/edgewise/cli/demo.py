@@ -15,6 +15,7 @@ from edgewise.cli import output
 from edgewise.cli.up import serve
 
 if TYPE_CHECKING:
+    from edgewise.node.demos.door import Tally
     from edgewise.node.node import Node
 
 app = cyclopts.App(name="demo", help="See the main job run on real photographs.", result_action="return_value")
@@ -41,25 +42,27 @@ def door(
     loaded = settings.load(file, flags={} if port is None else {"http.port": port})
     passed = True
 
+    tally: demo.Tally
+
     def on_start(node: Node) -> None:
+        nonlocal tally
         demo.enrol(node, folder)
+        tally = demo.Tally(node)
         demo.Narrator(node, lambda line: output.note(escape(line))).start()
 
-    def watch(node: Node) -> None:
+    def watch(_: Node) -> None:
         nonlocal passed
-        passed = _wait_for_both(node)
+        passed = _wait_for_both(tally)
 
     serve(loaded, before_start=on_start, until=watch if once else None)
     return 0 if passed else 1
 
 
-def _wait_for_both(node: Node) -> bool:
+def _wait_for_both(tally: Tally) -> bool:
     """Waits until the door was opened and the alarm raised; False when that does not come."""
-    from edgewise.node.demos import door as demo
-
     deadline = time.monotonic() + ONCE_TIMEOUT_S
     while time.monotonic() < deadline:
-        done = demo.outcome(node)
+        done = tally.now()
         if done["unlocked"] and done["alarms"]:
             output.out().print(
                 f"Known visitors: {done['known']}, strangers: {done['unknown']}, "

@@ -43,10 +43,15 @@ def serve(
     Args:
         settings: Of the node.
         before_start: Called with the node before its pipelines run.
-        until: Called with the running node in a thread; when it returns, the node ends.
+        until: Called with the running node in a thread, once it listens; when it returns, the node ends.
     """
     from edgewise.api.server import run
     from edgewise.node.node import Node
+
+    def on_ready(address: str) -> None:
+        _announce(address)
+        if until:
+            threading.Thread(target=_end_after, args=(until, node), name="until", daemon=True).start()
 
     signal.signal(signal.SIGTERM, _interrupt)
     node = Node(settings)
@@ -54,9 +59,7 @@ def serve(
         if before_start:
             before_start(node)
         node.start()
-        if until:
-            threading.Thread(target=_end_after, args=(until, node), name="until", daemon=True).start()
-        run(node, on_ready=_announce)
+        run(node, on_ready=on_ready)
     except KeyboardInterrupt:
         output.note("Stopping …")
     finally:

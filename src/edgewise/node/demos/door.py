@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgewise.errors import ClosedError
 from edgewise.node.decider import DECISIONS, EVENTS
@@ -89,6 +89,7 @@ class Narrator:
 
     def __init__(self, node: Node, tell: Callable[[str], None]) -> None:
         self._journal = node.journal
+        self._before = {stream: _newest(node, stream) for stream in (EVENTS, DECISIONS)}
         self._tell = tell
         self._threads = [
             threading.Thread(target=self._follow, args=(stream, words), name=f"tell {stream}", daemon=True)
@@ -101,8 +102,7 @@ class Narrator:
             thread.start()
 
     def _follow(self, stream: str, words: Callable[[Record], Iterator[str]]) -> None:
-        newest = self._journal.read(stream, limit=1, newest_first=True)
-        seen = newest[0].sequence if newest else 0
+        seen = self._before[stream]
         try:
             while True:
                 self._journal.wait(stream, after=seen, timeout_s=60)
@@ -114,21 +114,37 @@ class Narrator:
             return
 
 
-def outcome(node: Node) -> dict[str, Any]:
-    """What the node has done so far, for a summary: visits it knew, strangers, doors opened, alarms raised."""
-    events = [record.kind for record in node.journal.read(EVENTS, limit=1000)]
-    commands = [
-        action["command"]
-        for record in node.journal.read(DECISIONS, limit=1000)
-        for action in record.body.get("actions", [])
-        if action["status"] == "done"
-    ]
-    return {
-        "known": events.count("face.known"),
-        "unknown": events.count("face.unknown"),
-        "unlocked": commands.count("unlock"),
-        "alarms": commands.count("raise"),
-    }
+class Tally:
+    """Counts what happens on a node from now on: visits it knew, strangers, doors opened, alarms raised."""
+
+    def __init__(self, node: Node) -> None:
+        self._journal = node.journal
+        self._before = {stream: _newest(node, stream) for stream in (EVENTS, DECISIONS)}
+
+    def now(self) -> dict[str, int]:
+        """The counts so far, of the first thousand records."""
+        events, decisions = (
+            self._journal.read(stream, after=after, limit=1000) for stream, after in self._before.items()
+        )
+        kinds = [record.kind for record in events]
+        commands = [
+            action["command"]
+            for record in decisions
+            for action in record.body.get("actions", [])
+            if action["status"] == "done"
+        ]
+        return {
+            "known": kinds.count("face.known"),
+            "unknown": kinds.count("face.unknown"),
+            "unlocked": commands.count("unlock"),
+            "alarms": commands.count("raise"),
+        }
+
+
+def _newest(node: Node, stream: str) -> int:
+    """Sequence of a stream's newest record; 0 when it has none."""
+    newest = node.journal.read(stream, limit=1, newest_first=True)
+    return newest[0].sequence if newest else 0
 
 
 def _event_words(record: Record) -> Iterator[str]:
