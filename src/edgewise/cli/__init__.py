@@ -19,6 +19,8 @@ Exit codes are a public promise, listed in ``EXIT_CODES`` and in docs/reference/
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -75,16 +77,40 @@ def run(arguments: Sequence[str]) -> int:
     A command returns None or 0 when it worked, 1 when the answer is no, and raises ``EdgewiseError`` otherwise.
     """
     try:
-        return int(app(arguments) or 0)
+        code = int(app(arguments) or 0)
+        sys.stdout.flush()
+        return code
     except cyclopts.CycloptsError:
         return 2
     except errors.EdgewiseError as error:
-        from edgewise.cli.output import show_error
-
-        show_error(error)
-        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+        return _fail(error)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        _drop_output()
         return 0
+    except OSError as error:
+        _drop_output()
+        return _fail(_in_our_words(error))
+
+
+def _fail(error: errors.EdgewiseError) -> int:
+    from edgewise.cli.output import show_error
+
+    show_error(error)
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
+def _in_our_words(error: OSError) -> errors.EdgewiseError:
+    """What the system refused: a path that cannot be read or made, or a full disk."""
+    where = f"{error.filename}: " if error.filename else ""
+    said = f"{where}{error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return errors.StorageFullError(said, hint="Free disk space, then retry.")
+    return errors.InputError(said, hint="Check the path and its permissions.")
+
+
+def _drop_output() -> None:
+    """Lets what is still buffered go nowhere, so that the interpreter does not fail on it when it ends."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
+from rich.markup import escape
 
 from edgewise._lib.files import write_atomic
 from edgewise.cli import output
@@ -17,15 +21,16 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.models.prediction import Prediction
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm"}
 SERIES = {".npy", ".csv"}
 BATCH = 16
 
 
 def predict(
     model: str,
-    *inputs: str,
-    top: int = 3,
+    /,
+    *inputs: Annotated[str, Parameter(required=True)],
+    top: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 3,
     variant: str = "auto",
     save: Annotated[Path | None, Parameter(help="Folder for pictures with the result drawn on them.")] = None,
     json: JsonFlag = False,
@@ -45,13 +50,14 @@ def predict(
     variant:
         One of the model's variants.
     json:
-        Print one JSON document a line.
+        Print JSON for programs: one document a line, with ``error`` in it where a file could not be used.
     """
     from edgewise.node.library import load
 
     with load(model, variant=variant) as loaded:
         kinds = SERIES if loaded.manifest.inputs[0].kind == "series" else PICTURES
         files = list(find_files(inputs, kinds))
+        places = drawing_places(files)
         if save:
             _refuse_undrawable(loaded)
             save.mkdir(parents=True, exist_ok=True)
@@ -59,12 +65,26 @@ def predict(
         for file, outcome in _track(_predict_all(loaded, files), total=len(files)):
             if isinstance(outcome, InputError):
                 failed += 1
-                output.err().print(f"[red]{file}[/]: {outcome.message} [dim]({outcome.code})[/]")
+                _show_fault(file, outcome, json=json)
                 continue
             _show(file, outcome, top=top, json=json)
             if save:
-                write_atomic(save / f"{file.stem}.png", outcome.draw_png())
+                (save / places[file]).parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(save / places[file], outcome.draw_png())
     return 1 if failed else 0
+
+
+def drawing_places(files: Sequence[Path]) -> dict[Path, Path]:
+    """Where the drawing of each file goes, inside the folder for them: laid out as the files are, each its own."""
+    if not files:
+        return {}
+    root = os.path.commonpath([file.absolute().parent for file in files])
+    places = {file: file.absolute().relative_to(root) for file in files}
+    shared = Counter(place.with_suffix("") for place in places.values())
+    return {
+        file: place.with_suffix(".png" if shared[place.with_suffix("")] == 1 else f"{place.suffix}.png")
+        for file, place in places.items()
+    }
 
 
 def _refuse_undrawable(model: Model) -> None:
@@ -86,13 +106,12 @@ def find_files(inputs: Sequence[str], kinds: set[str]) -> Iterator[Path]:
         if path.is_dir():
             found = sorted(child for child in path.rglob("*") if child.suffix.lower() in kinds)
         else:
-            root = Path(path.anchor) if path.is_absolute() else Path()
-            pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else name
-            found = sorted(child for child in root.glob(pattern) if child.is_file())
+            # Path.glob refuses absolute patterns, and some that shells take.
+            places = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207
+            found = sorted(place for place in places if place.is_file())
         if not found:
-            raise NotFoundError(
-                f"{name}: no file there", hint=f"Looked for {', '.join(sorted(kinds))}.", kind="file", name=name
-            )
+            looked = f"Looked in that folder for {', '.join(sorted(kinds))}." if path.is_dir() else ""
+            raise NotFoundError(f"{name}: no file there", hint=looked, kind="file", name=name)
         yield from found
 
 
@@ -125,11 +144,19 @@ def _track(
     yield from track(pairs, total=total, console=output.err(), description="Predicting", transient=True)
 
 
+def _show_fault(file: Path, error: InputError, *, json: bool) -> None:
+    if json:
+        told = {"code": error.code, "message": error.message, "hint": error.hint, "facts": error.facts}
+        output.show_json({"file": str(file), "error": told})
+        return
+    output.err().print(f"[red]{escape(str(file))}[/]: {escape(error.message)} [dim]({error.code})[/]")
+
+
 def _show(file: Path, prediction: Prediction, *, top: int, json: bool) -> None:
     if json:
         output.show_json({"file": str(file), **prediction.to_dict()})
         return
     milliseconds = prediction.timing.preprocess_ms + prediction.timing.infer_ms + prediction.timing.decode_ms
-    output.out().print(f"[bold]{file}[/]  [dim]{milliseconds:.1f} ms[/]")
+    output.out().print(f"[bold]{escape(str(file))}[/]  [dim]{milliseconds:.1f} ms[/]")
     for line in prediction.lines(top=top):
         output.out().print(f"  {line}", markup=False)
