@@ -38,6 +38,7 @@ def spec(name: str, shape: tuple[int, ...], datatype: Datatype = "FP32") -> Tens
 class TestTorchScript(RuntimeContract):
     location = "edgewise.runtimes.torchscript:TorchScript"
     datatypes = tuple(datatype for datatype in DATATYPES if datatype != "BYTES")
+    settling_cpu_s = 0.03  # OpenMP's threads wait for more work, but not for ever
 
     @classmethod
     def make_pair(cls, folder: Path) -> Path:

@@ -58,7 +58,7 @@ class SessionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Session(Protocol):
     """A loaded model. ``infer`` may be called from several threads at once: an engine whose interpreter is not safe for
-    that keeps a lock or a pool inside. Nothing runs and no thread spins between calls.
+    that keeps a lock or a pool inside. Between calls nothing runs: threads fall asleep within milliseconds.
 
     Attributes:
         inputs: Input tensors in the artifact's order, with its names.

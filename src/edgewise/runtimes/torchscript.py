@@ -4,7 +4,9 @@ TorchScript keeps neither names nor shapes of tensors, so ``save`` puts a ``Sign
 file ``edgewise.json`` of the archive; an artifact without one is refused.
 
 libtorch's number of threads belongs to the calling thread and to the process. A session therefore computes on threads
-of its own, each set once to the number it was opened with, and the process is left as it was.
+of its own, each set once to the number it was opened with, and the process is left as it was. With more than one, the
+others wait for further work for some milliseconds of CPU time after a call before they fall asleep: that is OpenMP's,
+and only the environment of the whole process could forbid it.
 
 The code in an artifact is a program: it can loop for ever and use all memory. What it must not do is touch files,
 and code that could is refused before it is loaded.
