@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise._lib.clock import ManualClock
-from edgewise.errors import ClosedError, InputError, NotFoundError, TensorError, TooLargeError
+from edgewise.errors import ClosedError, InputError, NotFoundError, StorageFullError, TensorError, TooLargeError
 from edgewise.people.store import DEFAULT_THRESHOLD, MAX_PHOTOS, PeopleStore, check_name
 
 MODEL = "faces@1"
@@ -178,6 +179,43 @@ def test_photos_are_bounded_and_what_is_too_much_changes_nothing(store: PeopleSt
     with pytest.raises(TooLargeError):
         store.add("Ada", [ADA], model=MODEL, preferences={"brightness": 1})
     assert (store.get("Ada").photos, store.get("Ada").preferences) == (MAX_PHOTOS, {})
+
+
+def test_a_full_disk_changes_nothing_and_once_there_is_room_again_it_works(store: PeopleStore) -> None:
+    store.add("Ada", [ADA], model=MODEL)
+    assert store._database is not None
+    (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+    store._database.execute(f"PRAGMA max_page_count={pages + 2}")
+    with pytest.raises(StorageFullError):
+        store.add("Bob", [BOB], model=MODEL, photo=bytes(100_000))
+    assert [person.name for person in store.list()] == ["Ada"]
+    store._database.execute("PRAGMA max_page_count=1000000")
+    store.add("Bob", [BOB], model=MODEL, photo=bytes(100_000))
+    assert [person.name for person in store.list()] == ["Ada", "Bob"]
+
+
+def test_a_commit_that_fails_is_undone(store: PeopleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        """A connection whose next commit finds the disk full."""
+
+        def __init__(self, connection: Any) -> None:
+            self.connection = connection
+            self.failed = False
+
+        def execute(self, sql: str, *parameters: Any) -> Any:
+            if sql == "COMMIT" and not self.failed:
+                self.failed = True
+                raise sqlite3.OperationalError("disk I/O error")
+            return self.connection.execute(sql, *parameters)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.connection, name)
+
+    monkeypatch.setattr(store, "_database", Failing(store._database))
+    with pytest.raises(sqlite3.OperationalError):
+        store.add("Ada", [ADA], model=MODEL)
+    store.add("Bob", [BOB], model=MODEL)
+    assert [person.name for person in store.list()] == ["Bob"]
 
 
 def test_a_closed_store_says_so(store: PeopleStore) -> None:

@@ -1,15 +1,20 @@
 """Opening and migrating SQLite files the one way Edgewise does it.
 
-WAL with ``synchronous=FULL``: a commit that returned survives power loss. A migration and its record are one
-transaction. Migrations only expand the schema (new tables, columns with defaults), so the previous release still runs
-on it after a rollback.
+WAL with ``synchronous=FULL``: a commit that returned survives power loss. Migrations and their record are one
+transaction, whichever process comes first. Migrations only expand the schema (new tables, columns with defaults), so
+the previous release still runs on it after a rollback.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgewise.errors import CorruptError, StorageFullError, UnavailableError
+
+# How long another process may hold a database up.
+_PATIENCE_S = 30.0
 
 
 def open_database(path: Path | None, migrations: Sequence[str], *, page_bytes: int = 4096) -> sqlite3.Connection:
@@ -27,12 +32,14 @@ def open_database(path: Path | None, migrations: Sequence[str], *, page_bytes: i
         CorruptError: The file is not an intact database.
     """
     try:
-        connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=30.0)
+        connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S
+        )
     except sqlite3.Error as error:
         raise translate(error, path) from error
     try:
         connection.execute(f"PRAGMA page_size={page_bytes}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection, migrations)
@@ -60,7 +67,52 @@ def translate(error: sqlite3.Error, path: Path | None) -> Exception:
     return error
 
 
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that writes: committed when the block ends well, else undone, also when the commit itself fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends some by itself, such as when the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:  # for this one SQLite does not wait by itself
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+
+
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-    done: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    for number, script in enumerate(migrations[done:], start=done + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version={number};\nCOMMIT;")
+    if _version(connection) >= len(migrations):
+        return
+    with transaction(connection):
+        for script in migrations[_version(connection) :]:  # asked again: another process may have been first
+            for statement in _statements(script):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={max(_version(connection), len(migrations))}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; ``executescript`` would end the transaction around it."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip("; \n"):
+        yield statement

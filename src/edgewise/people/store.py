@@ -19,7 +19,7 @@ import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise._lib.documents import nearest
-from edgewise._lib.sqlite import open_database, read_statements, translate
+from edgewise._lib.sqlite import open_database, read_statements, transaction, translate
 from edgewise.errors import ClosedError, InputError, NotFoundError, TensorError, TooLargeError
 
 if TYPE_CHECKING:
@@ -270,13 +270,8 @@ class PeopleStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._reading() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(database):
                 yield database
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
             self._changes += 1
 
 
