@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgewise.errors import EngineError, PackageError
-from edgewise.runtimes import open_runtime
+from edgewise.runtimes import onnxruntime, open_runtime
 from edgewise.runtimes.base import SessionOptions
 from edgewise.testing.runtimes import RuntimeContract
 from edgewise.types import DATATYPES, Datatype
@@ -126,3 +126,25 @@ def test_what_the_engine_says_does_not_show_where_the_artifact_lies(tmp_path: Pa
         open_runtime("onnxruntime").open(tmp_path / "broken.onnx", SessionOptions())
     assert str(tmp_path) not in refused.value.message
     assert refused.value.facts["file"] == "broken.onnx"
+
+
+def test_hardware_that_fails_with_what_a_broken_model_fails_with_is_fallen_back_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graphics card without memory raises ``Fail``, as a model does that is none; the CPU then tells which it was."""
+    start = onnxruntime.ort.InferenceSession
+
+    def without_memory(path: str, settings: object, *, providers: list[str], **rest: object) -> object:
+        if providers == ["CUDAExecutionProvider"]:
+            raise onnxruntime.native.Fail("CUDA failure 2: out of memory")
+        return start(path, settings, providers=providers, **rest)
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime.ort, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime.ort, "InferenceSession", without_memory)
+    session = open_runtime("onnxruntime").open(TestOnnxRuntime.make_pair(tmp_path), SessionOptions())
+    assert session.provider == "cpu"
+    assert "out of memory" in session.fallback
+    (tmp_path / "broken.onnx").write_bytes(b"not a model at all")
+    with pytest.raises(PackageError):
+        open_runtime("onnxruntime").open(tmp_path / "broken.onnx", SessionOptions())

@@ -129,9 +129,9 @@ def _start(artifact: Path, options: SessionOptions, provider: str) -> ort.Infere
     engine_name = _ENGINE_NAMES[provider]
     try:
         engine = ort.InferenceSession(str(artifact), _settings(options), providers=[engine_name], enable_fallback=0)
-    except _INVALID as error:
-        raise refused(artifact, f"is no valid ONNX model: {_reason(error, artifact)}") from error
     except _ERRORS as error:
+        if provider == "cpu" and isinstance(error, _INVALID):  # hardware fails with the same classes
+            raise refused(artifact, f"is no valid ONNX model: {_reason(error, artifact)}") from error
         raise EngineError(f"ONNX Runtime cannot run {artifact.name}: {_reason(error, artifact)}") from error
     if engine.get_providers()[0] != engine_name:  # it falls back by itself, and says so only in its log
         raise EngineError(f"{engine_name} did not start")
