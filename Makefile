@@ -38,7 +38,7 @@ train: $(STAMP)/venv ## train the shipped models anew
 	$(BIN)/python scripts/train_watch.py
 
 crash: $(STAMP)/venv ## kill writers a thousand times and audit the journal
-	EDGEWISE_CRASH_ROUNDS=1000 $(BIN)/pytest tests/acceptance/test_journal_crash.py --timeout 7200
+	EDGEWISE_JOURNAL_KILLS=1000 $(BIN)/pytest tests/acceptance/test_journal_crash.py --timeout 7200
 
 lock: ## write requirements.lock anew from the newest releases
 	rm -rf $(STAMP)/lock && $(PYTHON) -m venv $(STAMP)/lock
