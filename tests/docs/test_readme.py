@@ -59,22 +59,23 @@ class Reader:
 
     def __init__(self, desk: Path, environment: dict[str, str]) -> None:
         self._desk = desk
+        self._here = desk
         self._environment = environment
         self._nodes = contextlib.ExitStack()
 
     def type(self, command: str) -> None:
-        started = re.fullmatch(r"(?:cd (\S+) && )?edgewise up", command)
-        if started:
+        if started := re.fullmatch(r"(?:\. \S+ && )?(?:cd (\S+) && )?edgewise up", command):  # in another terminal
             folder = self._desk / (started[1] or ".")
             self._nodes.enter_context(RunningNode(folder, environment=self._environment))
         elif command.startswith("make "):
             assert re.search(rf"^{shlex.split(command)[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         elif command.startswith("pip install "):
-            wanted = re.search(r"edgewise\[(.*)\]", command)
+            wanted = re.search(r"'\.\[(.*)\]'", command)
             assert wanted
             assert set(wanted[1].split(",")) <= set(EXTRAS)
         elif "-m venv" not in command:
-            run(command, desk=self._desk, environment=self._environment)
+            said = run(f"{command} && echo && pwd", folder=self._here, environment=self._environment)
+            self._here = Path(said.splitlines()[-1])  # a terminal stays where a cd led it
 
     def __enter__(self) -> "Reader":
         return self
@@ -83,12 +84,13 @@ class Reader:
         self._nodes.close()
 
 
-def run(command: str, *, desk: Path, environment: dict[str, str]) -> None:
+def run(command: str, *, folder: Path, environment: dict[str, str]) -> str:
     command = command.replace("8470", environment["EDGEWISE_HTTP__PORT"]).replace("curl ", "curl --fail -sS ")
     done = subprocess.run(
-        command, shell=True, cwd=desk, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def test_both_readmes_give_the_same_commands_and_programs() -> None:
@@ -108,7 +110,7 @@ def test_every_command_of_a_page_runs(page: str, desk: Path, environment: dict[s
 @pytest.mark.parametrize("page", PAGES)
 def test_every_program_of_a_readme_runs(page: str, desk: Path, environment: dict[str, str]) -> None:
     for program in blocks(page, "python"):
-        run(f"python -W error -c {shlex.quote(program)}", desk=desk, environment=environment)
+        run(f"python -W error -c {shlex.quote(program)}", folder=desk, environment=environment)
 
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
