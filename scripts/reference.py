@@ -38,7 +38,10 @@ def cli_page() -> str:
     body = "\n".join(line.rstrip() for line in body.splitlines())
     table = ["| exit code | error class | code |", "|---|---|---|", "| 0 | | it worked |", "| 1 | | the answer is no |"]
     table += ["| 2 | | the command line is wrong |"]
-    table += [f"| {code} | `{kind.__name__}` | `{kind.code}` |" for kind, code in cli.EXIT_CODES]
+    table += [
+        f"| {code} | `{kind.__name__}` | `{kind.code}` |"
+        for kind, code in sorted(cli.EXIT_CODES, key=lambda row: row[1])
+    ]
     table += ["| 130 | | interrupted |"]
     return f"{body.strip()}\n\n## Exit codes\n\n" + "\n".join(table) + "\n"
 
@@ -66,7 +69,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "One file, `edgewise.yaml`, checked by `edgewise config check`; `edgewise config show` prints what is in force.",
+        "One file, `edgewise.yaml`: `edgewise config check` checks it, `edgewise config show` prints what is in force.",
         "Assembled defaults < file < environment (`EDGEWISE_HTTP__PORT=8080`) < flags. Relative paths count from the",
         "folder of the file. Unknown keys are errors.",
     ]
