@@ -12,8 +12,23 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / ".envs"
 REQUIREMENTS = {
-    "mlserver": ("mlserver==1.7.1", "uvloop<0.22", "grpcio", "onnxruntime", "numpy<2.4", "opencv-python-headless", "simplejpeg"),
-    "litserve": ("litserve==0.2.19", "python-multipart", "onnxruntime", "numpy", "opencv-python-headless", "simplejpeg"),
+    "mlserver": (
+        "mlserver==1.7.1",
+        "uvloop<0.22",
+        "grpcio",
+        "onnxruntime",
+        "numpy<2.4",
+        "opencv-python-headless",
+        "simplejpeg",
+    ),
+    "litserve": (
+        "litserve==0.2.19",
+        "python-multipart",
+        "onnxruntime",
+        "numpy",
+        "opencv-python-headless",
+        "simplejpeg",
+    ),
 }
 
 
