@@ -70,6 +70,12 @@ def test_no_text_gets_past_as_anything_but_a_robot_or_a_settings_error(text: str
 def test_an_override_takes_the_place_of_a_value_and_is_named_when_it_is_wrong() -> None:
     right = Override(("labels", "a"), 2.0, "ROBOT_LABELS__A")
     assert decode_yaml("name: r", Robot, file="f", error=SettingsError, overrides=[right]).labels == {"a": 2.0}
+    with pytest.raises(SettingsError, match=r"^ROBOT_NAME__A: name is no section"):
+        decode_yaml(
+            "name: r", Robot, file="f", error=SettingsError, overrides=[Override(("name", "a"), 1, "ROBOT_NAME__A")]
+        )
+    with pytest.raises(SettingsError, match="expected `object`"):
+        decode_yaml("[]", Robot, file="f", error=SettingsError, overrides=[Override(("name",), "r", "ROBOT_NAME")])
     wrong = Override(("labels", "a"), "x", "ROBOT_LABELS__A")
     with pytest.raises(SettingsError, match=r"^ROBOT_LABELS__A: expected `float`"):
         decode_yaml("name: r", Robot, file="f", error=SettingsError, overrides=[wrong])

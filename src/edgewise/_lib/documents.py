@@ -93,9 +93,9 @@ def decode_yaml(
         line = min(mark.line + 1, text.count("\n") + 1) if mark else 1  # libyaml's end is past the last line
         problem = getattr(fault, "problem", None) or str(fault)
         raise error(f"{file}, line {line}: {problem}", file=file, line=line, field="") from fault
-    for override in overrides:
-        _put(value, override)
     try:
+        for override in overrides:
+            _put(value, override)
         return convert(value, into)
     except _FaultError as fault:
         field = format_path(fault.path)
@@ -159,13 +159,15 @@ def _parse(text: str) -> tuple[Any, dict[Path, int]]:
 
 
 def _put(value: Any, override: Override) -> None:
+    if not isinstance(value, dict):
+        return  # it is refused as a whole
     *parents, last = override.path
-    for key in parents:
-        if not isinstance(value, dict):
-            return
-        value = value.setdefault(key, {})
-    if isinstance(value, dict):
-        value[last] = override.value
+    for depth, key in enumerate(parents, start=1):
+        inner = value.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise _FaultError(f"{format_path(override.path[:depth])} is no section with fields", override.path)
+        value = inner
+    value[last] = override.value
 
 
 def _compose(text: str) -> yaml.Node | None:
