@@ -9,8 +9,6 @@ Usage: python scripts/screenshots.py [NAME...]
 
 import base64
 import json
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 from edgewise.console import static_folder
+from edgewise.testing.node import RunningNode
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
 SAMPLES = static_folder() / "samples"
@@ -107,29 +106,6 @@ SHOTS = (
 )
 
 
-def wait_for_address(process: subprocess.Popen[str]) -> str:
-    """Where the node says it answers."""
-    said = []
-    for line in process.stderr or ():
-        said.append(line)
-        if found := re.search(r"http://[\w.:]+", line):
-            return found[0]
-    raise SystemExit("the node did not start:\n" + "".join(said))
-
-
-@contextmanager
-def running_node(folder: Path) -> Iterator[str]:
-    """Starts a node; gives its address."""
-    (folder / "edgewise.yaml").write_text(SETTINGS)
-    command = [str(Path(sys.executable).parent / "edgewise"), "up"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    try:
-        yield wait_for_address(process)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
 def live_a_day(address: str) -> None:
     """Lets happen what the pictures show."""
     astronaut, street = (SAMPLES / f"{name}.jpg" for name in ("astronaut", "street"))
@@ -192,12 +168,14 @@ def take(driver: webdriver.Chrome, address: str, shot: Shot) -> bytes:
 def main() -> None:
     wanted = set(sys.argv[1:]) or {shot.name for shot in SHOTS}
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, running_node(Path(folder)) as address:
-        live_a_day(address)
-        with chromium(Path(folder) / "chromium") as driver:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "edgewise.yaml").write_text(SETTINGS)
+        with RunningNode(folder) as node, chromium(folder / "chromium") as driver:
+            live_a_day(node.address)
             for shot in SHOTS:
                 if shot.name in wanted:
-                    (IMAGES / f"console-{shot.name}.png").write_bytes(take(driver, address, shot))
+                    (IMAGES / f"console-{shot.name}.png").write_bytes(take(driver, node.address, shot))
                     print(f"docs/images/console-{shot.name}.png")
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -20,6 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from edgewise.testing.node import RunningNode
 
 AXE = Path(__file__).parent / "vendor" / "axe.js"
 PATIENCE_S = 20
@@ -62,31 +60,15 @@ rules:
 """
 
 
-class RunningNode:
-    """``edgewise up`` as a person starts it."""
+class House:
+    """A node with the words for what people do in its house."""
 
     def __init__(self, folder: Path, settings: str, *, cache: Path) -> None:
-        file = folder / "edgewise.yaml"
-        file.write_text(settings)
-        self._process = subprocess.Popen(
-            [Path(sys.executable).parent / "edgewise", "up", "--config", file],
-            cwd=folder,
-            env={**os.environ, "EDGEWISE_CACHE": str(cache)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.address = self._wait_for_address()
+        (folder / "edgewise.yaml").write_text(settings)
+        self._node = RunningNode(folder, environment={"EDGEWISE_CACHE": str(cache)})
+        self._node.start()
+        self.address = self._node.address
         self.http = httpx.Client(base_url=self.address, timeout=PATIENCE_S)
-
-    def _wait_for_address(self) -> str:
-        said = []
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            said.append(line)
-            if found := re.search(r"http://[\w.:]+", line):
-                return found[0]
-        raise AssertionError("the node did not start:\n" + "".join(said))
 
     def start_anew(self) -> None:
         """Brings the house where every story starts: nobody known, locked, quiet."""
@@ -105,12 +87,9 @@ class RunningNode:
         self.http.post("/v1/cameras/door/frames", content=picture.read_bytes()).raise_for_status()
 
     def stop(self) -> None:
-        """As Ctrl-C does it, and waits for the end."""
+        """Ends the node."""
         self.http.close()
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._node.stop()
 
 
 class Visitor:
@@ -228,12 +207,12 @@ class Visitor:
 
 
 @pytest.fixture(scope="session")
-def start_node(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> Iterator[Callable[[str], RunningNode]]:
+def start_node(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> Iterator[Callable[[str], House]]:
     """Starts nodes with given settings; they are stopped at the end."""
-    started: list[RunningNode] = []
+    started: list[House] = []
 
-    def start(settings: str) -> RunningNode:
-        started.append(RunningNode(tmp_path_factory.mktemp("node"), settings, cache=zoo_cache))
+    def start(settings: str) -> House:
+        started.append(House(tmp_path_factory.mktemp("node"), settings, cache=zoo_cache))
         return started[-1]
 
     yield start
@@ -242,7 +221,7 @@ def start_node(tmp_path_factory: pytest.TempPathFactory, zoo_cache: Path) -> Ite
 
 
 @pytest.fixture(scope="session")
-def node(start_node: Callable[[str], RunningNode]) -> RunningNode:
+def node(start_node: Callable[[str], House]) -> House:
     """The node of the house: a door with a camera, and four devices."""
     return start_node(SETTINGS)
 
@@ -261,11 +240,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 
 @pytest.fixture
-def visit(browser: webdriver.Chrome) -> Iterator[Callable[[RunningNode], Visitor]]:
+def visit(browser: webdriver.Chrome) -> Iterator[Callable[[House], Visitor]]:
     """Somebody new at a node's console: nothing remembered, English, a desktop. Errors in the console fail the test."""
     visitors: list[Visitor] = []
 
-    def come(node: RunningNode) -> Visitor:
+    def come(node: House) -> Visitor:
         visitor = Visitor(browser, node.address)
         browser.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": node.address, "storageTypes": "all"})
         visitor.screen(1280, 900)
@@ -282,7 +261,7 @@ def visit(browser: webdriver.Chrome) -> Iterator[Callable[[RunningNode], Visitor
 
 
 @pytest.fixture
-def visitor(visit: Callable[[RunningNode], Visitor], node: RunningNode) -> Visitor:
+def visitor(visit: Callable[[House], Visitor], node: House) -> Visitor:
     """Somebody new at the house's console."""
     node.start_anew()
     return visit(node)
