@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -16,8 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, PackageError, TooLargeError
-from edgewise.models import arrays, golden, package
+from edgewise.errors import (
+    ConflictError,
+    CorruptError,
+    EdgewiseError,
+    NotFoundError,
+    PackageError,
+    StorageFullError,
+    TooLargeError,
+)
+from edgewise.models import archive, arrays, golden, package
 from edgewise.models.archive import ArchiveLimits
 from edgewise.models.folder import check_path
 from edgewise.models.gate import compare, decide
@@ -270,6 +279,29 @@ def test_arrays_from_strangers_are_read_or_refused(data: bytes) -> None:
         except EdgewiseError:
             continue
     assert arrays.read_npy(good.getvalue()).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = package.pack(folder, tmp_path / "model.zip")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archive, "_copy", full)
+    with pytest.raises(StorageFullError, match="No space left to unpack"):
+        package.unpack(packed, tmp_path / "in" / "copy")
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_a_name_too_long_for_a_file_system_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Names are counted in bytes there."""
+    packed = package.pack(folder, tmp_path / "model.zip")
+    with zipfile.ZipFile(packed, "a") as target:
+        target.writestr("鸟" * 100, b"x")
+    with pytest.raises(PackageError, match="not a plain"):
+        package.unpack(packed, tmp_path / "copy")
 
 
 # The gate

@@ -8,6 +8,7 @@ is built aside and appears in one step, or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import stat
 import tempfile
@@ -20,7 +21,7 @@ from typing import IO
 import msgspec
 
 from edgewise._lib.files import TEMPORARY_PREFIX, atomic_writer, publish_folder
-from edgewise.errors import ConflictError, NotFoundError, PackageError, TooLargeError
+from edgewise.errors import ConflictError, NotFoundError, PackageError, StorageFullError, TooLargeError
 from edgewise.models import folder as packages
 
 _PIECE = 1024 * 1024
@@ -121,6 +122,10 @@ def _extract(archive: Path, aside: Path, limits: ArchiveLimits) -> None:
         raise PackageError(f"{archive.name} is no intact zip: {error}", file=archive.name) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise PackageError(f"{archive.name} has two entries in one place", file=archive.name) from error
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageFullError(f"No space left to unpack {archive}", hint="Free disk space, then retry.") from error
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], limits: ArchiveLimits) -> None:

@@ -130,7 +130,7 @@ def is_plain(path: str) -> bool:
     """
     parts = path.split("/")
     return (
-        0 < len(path) <= 255
+        0 < len(path.encode(errors="replace")) <= 255
         and all(part not in {"", ".", ".."} and part == part.strip(" ") and not part.endswith(".") for part in parts)
         and not _FORBIDDEN.search(path)
         and unicodedata.is_normalized("NFC", path)
