@@ -37,6 +37,7 @@ from edgewise.models.manifest import (
     Window,
 )
 from edgewise.models.model import MAX_BATCH, Model, choose_variant
+from edgewise.runtimes.base import SessionOptions
 from edgewise.types import Classification
 
 ModelMaker = Callable[..., Model]
@@ -393,6 +394,14 @@ def test_a_prediction_can_be_read_and_seen(make: ModelMaker) -> None:
     assert json.loads(json.dumps(prediction.to_dict()))["result"]["task"] == "classification"
     assert prediction.lines(top=1)[1:] == ["and 2 more"]
     assert "made 3: classification, takes x FP32" in repr(model)
+
+
+def test_a_model_that_runs_on_other_hardware_than_asked_for_says_so(make: ModelMaker) -> None:
+    folder = series_model(make).folder
+    with Model.open(folder, options=SessionOptions(provider="cuda")) as model:
+        assert "(cpu; cuda: no such provider in this engine)" in repr(model)
+    with Model.open(folder) as model:
+        assert repr(model).endswith("(cpu)")
 
 
 def test_a_series_has_no_picture(make: ModelMaker) -> None:

@@ -196,9 +196,10 @@ class Model:
 
     def __repr__(self) -> str:
         spec = ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in self.manifest.inputs)
+        fallback = f"; {self.session.fallback}" if self.session.fallback else ""
         return (
             f"Model {self.manifest.name} {self.manifest.version}: {self.manifest.task['kind']}, takes {spec}, "
-            f"{self.variant.name} on {self.variant.runtime} ({self.session.provider})"
+            f"{self.variant.name} on {self.variant.runtime} ({self.session.provider}{fallback})"
         )
 
     def _prepare(self, raw: object, landmarks: Landmarks) -> dict[str, tuple[Prepared, Any]]:

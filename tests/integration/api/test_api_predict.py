@@ -80,6 +80,7 @@ def test_a_body_past_the_bound_is_refused_before_it_is_read(http: httpx.Client) 
 def test_predictions_are_counted(http: httpx.Client, jpeg: bytes) -> None:
     http.post(PATH, content=jpeg)
     detail = http.get("/v1/models/colours").json()
+    assert (detail["variant"], detail["provider"], detail["fallback"]) == ("fake", "cpu", "")
     assert detail["statistics"]["count"] >= 1
     assert detail["statistics"]["latency_ms"]["p50"] > 0
     metrics = http.get("/metrics").text

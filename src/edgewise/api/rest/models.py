@@ -51,7 +51,12 @@ class UseStatistics(msgspec.Struct, frozen=True):
 
 
 class ModelDetail(msgspec.Struct, frozen=True):
-    """One model: its state, its whole manifest, and its use when it is loaded."""
+    """One model: its state, its whole manifest, and its use when it is loaded.
+
+    Attributes:
+        provider: The hardware it runs on.
+        fallback: Why not on that which was asked for, or on better; empty when there is nothing to say.
+    """
 
     name: str
     version: str
@@ -60,6 +65,7 @@ class ModelDetail(msgspec.Struct, frozen=True):
     manifest: Manifest
     variant: str
     provider: str
+    fallback: str
     statistics: UseStatistics | None
 
 
@@ -85,6 +91,7 @@ def read_model(name: FromPath[str], context: Injected) -> ModelDetail:
         manifest=state.manifest,
         variant=loaded.model.variant.name if loaded else "",
         provider=loaded.model.session.provider if loaded else "",
+        fallback=loaded.model.session.fallback if loaded else "",
         statistics=_statistics(context, loaded) if loaded else None,
     )
 
