@@ -137,6 +137,9 @@ def test_names_of_files_are_shown_as_they_are(shell: Shell) -> None:
         (["predict", "cifar10-resnet", "CAT", "--save", "taken/x"], 5, "taken"),
         (["predict", "cifar10-resnet", "CAT", "--variant", "onx"], 6, "onnx-fp32"),
         (["predict", "nothing", "CAT"], 6, "Known:"),
+        (["model", "new", "mine", "nothing.onnx"], 6, "nothing.onnx"),
+        (["people", "add", "Eileen", "nothing.jpg"], 6, "nothing.jpg"),
+        (["config", "show", "-c", "taken"], 3, "expected `object`"),
         (["predict"], 2, "parameter MODEL"),
         (["predct"], 2, 'Did you mean "predict"?'),
         (["up", "--data", "taken/x", "--port", "0"], 3, "taken"),
@@ -148,6 +151,7 @@ def test_a_wrong_command_says_what_is_wrong(shell: Shell, words: list[str], code
     (shell.folder / "taken").write_text("a file, no folder")
     shell.type(*[str(CAT) if word == "CAT" else word for word in words], code=code)
     assert said in shell.said
+    assert code == 2 or "→" in shell.said, "it does not say what to do next"
 
 
 def test_a_model_of_ones_own_becomes_a_package_that_travels(shell: Shell, artifact: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import edgewise
 from edgewise import errors
 from edgewise.api.errors import STATUS
-from edgewise.cli import EXIT_CODES
+from edgewise.cli import EXIT_CODES, run
 from edgewise.models.tasks import catalog as tasks
 from edgewise.pipeline import catalog as parts
 from edgewise.runtimes import catalog as runtimes
@@ -108,3 +108,17 @@ assert run(["doctor"]) == 0
     )
     assert answer.startswith("onnxruntime ")
     assert "pip install 'edgewise[litert]'" in answer
+
+
+def test_a_defect_is_never_taken_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("edgewise.node.doctor.examine", fail)
+    assert run(["doctor"]) == 70
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "nobody thought of this" in said
+    assert "report it" in said

@@ -92,6 +92,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         _drop_output()
         return _fail(_in_our_words(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, nobody may take it for an answer
+        return _fail(_defect(error))
 
 
 def _fail(error: errors.EdgewiseError) -> int:
@@ -108,6 +110,15 @@ def _in_our_words(error: OSError) -> errors.EdgewiseError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return errors.StorageFullError(said, hint="Free disk space, then retry.")
     return errors.InputError(said, hint="Check the path and its permissions.")
+
+
+def _defect(error: Exception) -> errors.EdgewiseError:
+    """What nobody foresaw, with its traceback for whoever mends it."""
+    import traceback
+
+    traceback.print_exception(error)
+    hint = "Please report it, with these lines and the command."
+    return errors.EdgewiseError(f"This is a defect in Edgewise: {error!r}", hint=hint)
 
 
 def _drop_output() -> None:

@@ -6,6 +6,7 @@ import functools
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, EngineError, SettingsError
 
 
 @functools.cache
@@ -31,8 +32,21 @@ def err() -> Console:
 def show_error(error: EdgewiseError) -> None:
     """Prints an error: what is wrong, its code, and what to do next."""
     err().print(f"[bold red]Error[/] [dim]({error.code})[/] {escape(error.message)}")
-    if error.hint:
-        err().print(f"[bold]  →[/] {escape(error.hint)}")
+    if hint := error.hint or _otherwise(error):
+        err().print(f"[bold]  →[/] {escape(hint)}")
+
+
+def _otherwise(error: EdgewiseError) -> str:
+    """What helps with errors whose cause does not know the command line."""
+    if error.facts.get("kind") == "file":
+        return f"Check the path; it counts from {Path.cwd()}."
+    if isinstance(error, SettingsError):
+        return (
+            "Keys, types and defaults stand in docs/reference/settings.md; edgewise config show prints those in force."
+        )
+    if isinstance(error, EngineError):
+        return "See whether its package is in order: edgewise model check MODEL"
+    return ""
 
 
 def note(message: str) -> None:
