@@ -55,6 +55,13 @@ def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default
         ("path: door.mp4", "path: 5", "pipelines.door.source.path", ""),
         ("rules:", "rule:", "unknown field 'rule'", "'rules'"),
         ("{kind: lock}", "{kind: lock, topic: a}", "no broker", "mqtt:"),
+        (
+            "{kind: lock}",
+            "{kind: lock, topic: a}\n  back-door: {kind: lock, topic: a}\nmqtt: {host: x}",
+            "line 11, devices.back-door.topic: device 'front-door' has this topic too",
+            "its own",
+        ),
+        ("unlock}", "unlock, arguments: {for_s: 3}}", "rules[0].do[0].arguments: Command 'unlock'", ""),
         ("node: {", "http: {host: 0.0.0.0}\nnode: {", "a token is needed", "openssl"),
         ("node: {", "journal: {event: {max_bytes: 1}}\nnode: {", "no stream 'event'", "'events'"),
     ],

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
-from edgewise.errors import SettingsError
+from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
 from edgewise.pipeline.devices import DeviceSettings
-from edgewise.pipeline.kinds import command_names, kind_name
+from edgewise.pipeline.kinds import command_names, kind_name, parse_command
 from edgewise.pipeline.rules import Name, RuleSettings
 from edgewise.pipeline.settings import PipelineSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
@@ -143,16 +143,24 @@ def verify(settings: Settings) -> Iterator[Fault]:
     for name in settings.journal:
         if name not in STREAMS:
             yield Fault(f"journal.{name}", f"journal has no stream {name!r}", nearest(name, STREAMS))
-    for name, device in settings.devices.items():
-        if device.topic and settings.mqtt is None:
-            hint = "Add a section: mqtt: {host: 127.0.0.1}"
-            yield Fault(f"devices.{name}.topic", f"device {name!r} has a topic, but no broker is named", hint)
+    yield from _verify_topics(settings)
     if not is_loopback(settings.http.host) and not settings.http.token_file:
         yield Fault(
             "http.host",
             f"{settings.http.host} can be reached from other machines, so a token is needed",
             "Write a long random line into a file (openssl rand -hex 32 > token) and set http.token_file: token",
         )
+
+
+def _verify_topics(settings: Settings) -> Iterator[Fault]:
+    seen: dict[str, str] = {}
+    for name, device in settings.devices.items():
+        where = f"devices.{name}.topic"
+        if device.topic and settings.mqtt is None:
+            hint = "Add a section: mqtt: {host: 127.0.0.1}"
+            yield Fault(where, f"device {name!r} has a topic, but no broker is named", hint)
+        if device.topic and seen.setdefault(device.topic, name) != name:
+            yield Fault(where, f"device {seen[device.topic]!r} has this topic too", "Give each a topic of its own.")
 
 
 def _verify_rules(settings: Settings) -> Iterator[Fault]:
@@ -172,6 +180,11 @@ def _verify_rules(settings: Settings) -> Iterator[Fault]:
             elif action.command not in (commands := command_names(device)):
                 problem = f"a {kind_name(device)} has no command {action.command!r}"
                 yield Fault(f"{where}.command", problem, nearest(action.command, commands))
+            elif not any(str(value).startswith("=") for value in action.arguments.values()):
+                try:
+                    parse_command(device, action.command, action.arguments)
+                except InputError as error:
+                    yield Fault(f"{where}.arguments", error.message, error.hint)
 
 
 def is_loopback(host: str) -> bool:
@@ -192,7 +205,7 @@ def read_secret(path: str, *, what: str) -> str:
     """
     file = Path(path)
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
         mode = file.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{what}: cannot read {path}", hint="Check the path and its permissions.") from error
@@ -209,7 +222,7 @@ def _known(name: str, known: Mapping[str, object]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise SettingsError(f"There is no file {path}", hint="Make one, or name another file.") from error
     except (OSError, UnicodeDecodeError) as error:
