@@ -230,3 +230,43 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkey
     with pytest.raises(MissingExtraError) as caught:
         tfjs.convert(GraphModel().node("y", "Relu", "x").write(tmp_path), tmp_path / "a.onnx")
     assert caught.value.hint == "pip install 'edgewise[convert]'"
+
+
+def take(what: Any, path: Sequence[str | int]) -> None:
+    """Removes a part of a document."""
+    for step in path[:-1]:
+        what = what[step]
+    del what[path[-1]]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["modelTopology", "node", 0, "attr"],
+        ["modelTopology", "node", 0],
+        ["modelTopology", "node", 2, "input", 1],
+        ["modelTopology", "node", 2, "attr", "strides"],
+        ["modelTopology", "node", 2, "attr", "padding"],
+        ["weightsManifest", 0, "weights", 0],
+        ["weightsManifest", 0, "weights", 0, "shape", 0],
+        ["signature", "outputs", "y:0", "tensorShape"],
+    ],
+)
+def test_a_model_that_lacks_a_part_is_refused(tmp_path: Path, path: Sequence[str | int]) -> None:
+    model = GraphModel(k=np.ones((3, 3, 3, 4), np.float32))
+    model.node("y", "Conv2D", "x", "k", strides=ints(1, 1, 1, 1), dilations=ints(1, 1, 1, 1), padding=text("SAME"))
+    source = model.write(tmp_path, shape=(1, 6, 8, 4))
+    tfjs.convert(source, tmp_path / "whole.onnx")
+    document = json.loads(source.read_text())
+    take(document, path)
+    source.write_text(json.dumps(document))
+    with pytest.raises(PackageError):
+        tfjs.convert(source, tmp_path / "damaged.onnx")
+    assert not (tmp_path / "damaged.onnx").exists()
+
+
+def test_weights_that_are_not_there_are_told(tmp_path: Path) -> None:
+    source = GraphModel(k=X).node("y", "Add", "x", "k").write(tmp_path, shape=X.shape)
+    (tmp_path / "group1.bin").unlink()
+    with pytest.raises(PackageError, match=r"group1\.bin"):
+        tfjs.convert(source, tmp_path / "a.onnx")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from edgewise.types import Array
 
+# What nodes lead to that lack an attribute or an input, or whose constants do not fit; files that are missing.
+_DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError, OSError)
 _UNARY = {"Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Abs": "Abs", "Neg": "Neg", "Exp": "Exp"}
 _BINARY = {"Add": "Add", "AddV2": "Add", "Sub": "Sub", "Mul": "Mul", "RealDiv": "Div", "Maximum": "Max"}
 
@@ -44,7 +46,10 @@ def convert(source: Path, target: Path, *, weights: Sequence[Path] = (), dynamic
     """
     model = _read(source)
     graph = OnnxGraph(source.stem, dynamic_batch=dynamic_batch)
-    _Network(model, _weights(model, source, weights), graph).build()
+    try:
+        _Network(model, _weights(model, source, weights), graph).build()
+    except _DAMAGE as error:
+        raise PackageError(f"{source.name} is damaged: {type(error).__name__}: {error}", file=source.name) from error
     graph.save(target)
 
 
