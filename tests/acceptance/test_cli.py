@@ -166,7 +166,8 @@ def test_a_model_of_ones_own_becomes_a_package_that_travels(shell: Shell, artifa
     shell.type("model", "pack", "mine", "labels.txt/mine.zip", code=5)
     assert "labels.txt" in shell.said
     assert shell.json("model", "show", "mine.zip")["licence"] == "MIT"
-    assert list(shell.json("bench", "mine.zip", "--seconds", "0.1")) == ["onnxruntime"]
+    assert list(shell.json("bench", "mine.zip", "--seconds", "0.1", "--provider", "tpu")) == ["onnxruntime"]
+    assert "runs on cpu: tpu: no such provider" in shell.said
     shell.type("model", "unpack", "mine.zip", "yours")
     assert "classification" in shell.type("model", "show", "yours")
     shell.type("model", "unpack", "mine.zip", "yours", code=5)

@@ -14,6 +14,7 @@ from edgewise.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from edgewise.models.prediction import Benchmark
+    from edgewise.runtimes.base import SessionOptions
 
 
 def bench(
@@ -22,6 +23,7 @@ def bench(
     *,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3600))] = 3.0,
     threads: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=256))] = 1,
+    provider: str = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Measure a model's variants on this machine: latency and calls per second.
@@ -36,12 +38,15 @@ def bench(
         Time given to each variant.
     threads:
         Threads inside one call.
+    provider:
+        Hardware to run on, as ``edgewise doctor`` names it; ``auto`` takes the best there is.
     """
     from edgewise.models import package
     from edgewise.node.library import resolve
+    from edgewise.runtimes.base import SessionOptions
 
     with package.opened(resolve(model)) as folder:
-        measured = _measure(folder, seconds=seconds, threads=threads)
+        measured = _measure(folder, seconds, SessionOptions(threads=threads, provider=provider))
     if json:
         output.show_json(measured)
         return
@@ -62,10 +67,9 @@ def bench(
     )
 
 
-def _measure(folder: Path, *, seconds: float, threads: int) -> dict[str, Benchmark]:
+def _measure(folder: Path, seconds: float, options: SessionOptions) -> dict[str, Benchmark]:
     from edgewise.models.model import Model
     from edgewise.models.package import load_manifest
-    from edgewise.runtimes.base import SessionOptions
 
     measured: dict[str, Benchmark] = {}
     missing: list[MissingExtraError] = []
@@ -73,9 +77,10 @@ def _measure(folder: Path, *, seconds: float, threads: int) -> dict[str, Benchma
         try:
             with (
                 output.err().status(f"Measuring {variant.name} …"),
-                Model.open(folder, variant=variant.name, options=SessionOptions(threads=threads)) as opened,
+                Model.open(folder, variant=variant.name, options=options) as opened,
             ):
                 measured[variant.name] = opened.benchmark(seconds)
+                output.note_fallback(opened.session)
         except MissingExtraError as error:
             output.note(f"[yellow]left out[/] {escape(f'{variant.name}: {error.message}  → {error.hint}')}")
             missing.append(error)

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgewise.errors import EdgewiseError, EngineError, SettingsError
+
+if TYPE_CHECKING:
+    from edgewise.runtimes.base import Session
 
 
 @functools.cache
@@ -52,6 +55,12 @@ def _otherwise(error: EdgewiseError) -> str:
 def note(message: str) -> None:
     """Prints a remark for the person, not part of the result. Rich markup is honoured."""
     err().print(message)
+
+
+def note_fallback(session: Session) -> None:
+    """Says why a model does not run on the hardware that was asked for, or on better."""
+    if session.fallback:
+        note(f"[yellow]runs on {session.provider}[/]: {escape(session.fallback)}")
 
 
 def show_json(value: Any) -> None:

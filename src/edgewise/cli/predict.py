@@ -55,6 +55,7 @@ def predict(
     from edgewise.node.library import load
 
     with load(model, variant=variant) as loaded:
+        output.note_fallback(loaded.session)
         kinds = SERIES if loaded.manifest.inputs[0].kind == "series" else PICTURES
         files = list(find_files(inputs, kinds))
         places = drawing_places(files)
