@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from edgewise.errors import EdgewiseError
+from edgewise.errors import ClosedError
 
 INTERVAL_S = 60.0
 
@@ -41,5 +41,7 @@ class Upkeep:
         while not self._stopped.wait(self._interval_s):
             try:
                 self._task()
-            except EdgewiseError as error:
-                logger.warning("upkeep failed: %s", error)
+            except ClosedError:
+                return
+            except Exception:
+                logger.exception("upkeep failed; the next round tries again")
