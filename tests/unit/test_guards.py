@@ -1,5 +1,6 @@
 """Promises about the package as a whole: cheap to import, everything named exists, every error is mapped."""
 
+import errno
 import importlib
 import json
 import subprocess
@@ -122,3 +123,21 @@ def test_a_defect_is_never_taken_for_an_answer(
     assert "Traceback" in said
     assert "nobody thought of this" in said
     assert "report it" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "here/.tmp-x.zip-1234"), 5, "here: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device", "here/x"), 7, "(storage_full) here/x: No space left"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_a_sentence(
+    error: OSError, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("edgewise.node.doctor.examine", fail)
+    assert run(["doctor"]) == code
+    assert said in capfd.readouterr().err

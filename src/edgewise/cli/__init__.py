@@ -23,10 +23,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import cyclopts
 
 from edgewise import __version__, errors
+from edgewise._lib.files import TEMPORARY_PREFIX
 
 EXIT_CODES: tuple[tuple[type[errors.EdgewiseError], int], ...] = (
     (errors.SettingsError, 3),
@@ -105,8 +107,10 @@ def _fail(error: errors.EdgewiseError) -> int:
 
 def _in_our_words(error: OSError) -> errors.EdgewiseError:
     """What the system refused: a path that cannot be read or made, or a full disk."""
-    where = f"{error.filename}: " if error.filename else ""
-    said = f"{where}{error.strerror or error}"
+    where = Path(str(error.filename or ""))
+    if where.name.startswith(TEMPORARY_PREFIX):  # the place is what matters, not how files get there
+        where = where.parent
+    said = f"{where}: {error.strerror}" if error.filename else f"{error.strerror or error}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return errors.StorageFullError(said, hint="Free disk space, then retry.")
     return errors.InputError(said, hint="Check the path and its permissions.")
