@@ -56,3 +56,12 @@ def test_labels_stand_in_the_corner_best_first() -> None:
     marks = changed(picture, drawn)
     assert marks[:100, :150].any()
     assert not marks[150:].any()
+
+
+def test_a_label_that_is_too_long_is_cut_before_its_score() -> None:
+    """As names are; a line of the file of labels may have any length."""
+
+    def drawn(score: float) -> np.ndarray:
+        return draw.draw_labels(blank(300, 2000), [Label("x" * 5000, score)])
+
+    assert changed(drawn(0.9), drawn(0.1)).any()

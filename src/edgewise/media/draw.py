@@ -47,7 +47,7 @@ def draw_labels(image: Image, labels: Sequence[Label]) -> Image:
     for label in labels:
         if top > canvas.shape[0]:
             break
-        _draw_chip(canvas, f"{label.name} {label.score:.0%}", (size * 0.5, top), _palette(label.name))
+        _draw_chip(canvas, f"{label.name[:MAX_TEXT]} {label.score:.0%}", (size * 0.5, top), _palette(label.name))
         top += size * 1.7
     return canvas
 
