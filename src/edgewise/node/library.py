@@ -58,5 +58,6 @@ def load(
 
 def session_options(folder: Path, *, cache: Path | None = None, base: SessionOptions | None = None) -> SessionOptions:
     """Options for a package: those that came with Edgewise or were pulled from a pinned origin need no trial run."""
-    known = folder.is_relative_to(zoo.SHIPPED) or folder.is_relative_to(cache or default_cache())
+    roots = (zoo.SHIPPED, cache or default_cache())
+    known = any(folder.resolve().is_relative_to(root.resolve()) for root in roots)  # whatever ".." and links say
     return msgspec.structs.replace(base or SessionOptions(), trusted=known)
