@@ -26,6 +26,7 @@ from edgewise.models.manifest import (
     Window,
 )
 from edgewise.models.preprocess import ARCFACE_TEMPLATE, Preprocessor
+from edgewise.types import Datatype
 
 
 def picture_input(*operations: Operation, shape: tuple[int, ...], datatype: Any = "FP32") -> Preprocessor:
@@ -255,3 +256,13 @@ def test_operations_that_cannot_work_are_refused_when_the_package_is_read(
         picture_input(*operations, shape=shape)
     assert caught.value.facts["field"] == field
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("datatype", "numbers"), [("INT8", [[1.5, 2]]), ("INT8", [["1", 2]]), ("BOOL", [[2, 0]]), ("UINT8", [[300, 1]])]
+)
+def test_numbers_in_lists_are_not_changed_to_fit_a_tensor(datatype: Datatype, numbers: list[list[object]]) -> None:
+    spec = Input("x", datatype, (-1, 2))
+    with pytest.raises(TensorError):
+        Preprocessor(spec)(numbers)
+    assert Preprocessor(spec)([[1.0, 0]]).tensor.tolist() == [[1, 0]]

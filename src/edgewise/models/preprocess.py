@@ -121,10 +121,17 @@ class Preprocessor:
     def _tensor(self, raw: object) -> Array:
         import numpy as np
 
+        given = isinstance(raw, np.ndarray)
         try:
-            array = np.asarray(raw, dtype=None if isinstance(raw, np.ndarray) else self._dtype)
+            array = np.asarray(raw, dtype=None if given else self._dtype)
         except (ValueError, TypeError, OverflowError) as error:
             raise _not_numbers(self.spec.name) from error
+        if not given and array.dtype.kind in "iub" and not np.array_equal(array, np.asarray(raw)):
+            raise TensorError(
+                f"Input {self.spec.name!r} is {self.spec.datatype}, but holds other values",
+                tensor=self.spec.name,
+                expected=self.spec.datatype,
+            )
         check_finite(array, self.spec.name)
         return np.ascontiguousarray(array)
 
