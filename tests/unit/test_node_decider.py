@@ -166,7 +166,7 @@ def test_what_is_late_after_a_crash_has_expired_and_says_so() -> None:
     house.happens()
     house.clock.advance(6)
     house.decider.decide_pending()
-    assert house.told() == [("decision.done", ["expired"])]
+    assert house.told() == [("decision.expired", ["expired"])]
     assert house.door.told == []
 
 

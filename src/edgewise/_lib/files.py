@@ -69,7 +69,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
     """Makes a folder that was built aside appear at ``final`` in one step, all its files already on disk.
 
     Args:
-        temporary: In the same folder as ``final``, its name starting with ``TEMPORARY_PREFIX``.
+        temporary: On the same file system as ``final``.
         final: Replaced when it exists; a crash in between leaves neither there, and the old one as a left-over.
 
     Raises:

@@ -17,8 +17,9 @@ import msgspec
 
 from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, RetryError
 from edgewise.journal.base import Consumers, Followable, Journal
+from edgewise.node.patience import append_patiently
 from edgewise.pipeline.backoff import Backoff
-from edgewise.pipeline.base import Action, Event
+from edgewise.pipeline.base import Action, Event, Status
 from edgewise.pipeline.rules import Decision, Firing, Mark, RuleEngine, Situation
 from edgewise.types import Entry, Record
 
@@ -156,14 +157,8 @@ class Decider:
 
     def _write(self, entries: list[Entry]) -> None:
         """What was commanded is told, however long the disk stays full."""
-        while entries:
-            try:
-                self._journal.append(DECISIONS, entries)
-                return
-            except RetryError as error:
-                logger.warning("decisions cannot be written: %s", error)
-                if self._stopped.wait(self._backoff.next()):
-                    raise
+        if entries:
+            append_patiently(self._journal, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
 
     def _situation(self, event: Event) -> Situation:
         name = str(event.body.get("name", ""))
@@ -182,9 +177,8 @@ class Decider:
 
     def _carry_out(self, firing: Firing, record: Record) -> Entry:
         actions = [self._perform(action) for action in firing.actions]
-        failed = any(action["status"] == "failed" for action in actions)
         return Entry(
-            "decision.failed" if failed else "decision.done",
+            _kind_of({str(action["status"]) for action in actions}),
             {"rule": firing.rule, "event": _reference(record), "why": dict(firing.why), "actions": actions},
             blobs=record.blobs,
         )
@@ -211,6 +205,12 @@ class Decider:
                     return int(record.body["event"]["sequence"])
             before = page[-1].sequence
         return 0
+
+
+def _kind_of(statuses: set[str]) -> str:
+    if "failed" in statuses:
+        return "decision.failed"
+    return "decision.expired" if statuses == {Status.EXPIRED.value} else "decision.done"
 
 
 def _reference(record: Record) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from edgewise.errors import NotFoundError
 from edgewise.media.images import limit_threads
 from edgewise.node import organs
 from edgewise.node.decider import EVENTS, Decider
+from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.upkeep import Upkeep
 from edgewise.pipeline.rules import RuleEngine
@@ -68,6 +70,7 @@ class Node:
         rules = RuleEngine(settings.rules)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
+        self._stopping = threading.Event()
         with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
             opened.callback(self.resources.stop)
             self.repository = organs.open_repository(settings)
@@ -111,6 +114,7 @@ class Node:
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
         with self._opened:
+            self._stopping.set()
             for runner in self.pipelines.values():
                 runner.stop()
             self._decider.stop()
@@ -126,9 +130,15 @@ class Node:
         return self.repository.get(name).model
 
     def accept(self, event: Event) -> None:
-        """Takes an event in: when this returns it is on disk."""
+        """Takes an event in: when this returns it is on disk. While the disk is full it waits, and frames are dropped
+        rather than what was seen in them.
+
+        Raises:
+            RetryError: The node was stopped while it waited.
+        """
         body = {**event.body, "source": event.source}
-        self.journal.append(EVENTS, [Entry(event.kind, body, event.blobs, event.time_ns)])
+        entry = Entry(event.kind, body, event.blobs, event.time_ns)
+        append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
 
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""

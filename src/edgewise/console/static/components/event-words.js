@@ -8,6 +8,7 @@ const LOOKS = {
   "face.known": { icon: "known", tone: "good" },
   "face.unknown": { icon: "stranger", tone: "warm" },
   "decision.done": { icon: "check", tone: "good" },
+  "decision.expired": { icon: "warning", tone: "warm" },
   "decision.failed": { icon: "warning", tone: "bad" },
   "device.command": { icon: "device", tone: "calm" },
 };
@@ -21,6 +22,7 @@ export const lookOf = (kind) => LOOKS[kind] ?? PLAIN;
 export function sentenceOf({ kind, body }) {
   if (kind === "device.command") return actionWords(body);
   if (kind === "decision.done") return body.actions.map(actionWords).join(", ");
+  if (kind === "decision.expired") return t("event.decision.expired", { rule: body.rule });
   if (kind === "decision.failed") return t("event.decision.failed", { rule: body.rule, reason: reasonOf(body) });
   const key = `event.${kind}`;
   return hasText(key) ? t(key, plainFacts(body)) : kind;

@@ -1,0 +1,38 @@
+"""Appending to the journal by those who cannot turn back what they have to tell."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from edgewise.errors import RetryError
+from edgewise.journal.base import Journal
+from edgewise.pipeline.backoff import Backoff
+from edgewise.types import Entry
+
+logger = logging.getLogger(__name__)
+
+
+def append_patiently(
+    journal: Journal,
+    stream: str,
+    entries: Sequence[Entry],
+    *,
+    stopped: threading.Event,
+    backoff: Backoff | None = None,
+) -> None:
+    """Appends, and tries again for as long as what is in the way may pass (a full disk).
+
+    Raises:
+        RetryError: It was in the way until ``stopped`` was set.
+    """
+    backoff = backoff or Backoff()
+    while True:
+        try:
+            journal.append(stream, entries)
+            return
+        except RetryError as error:
+            logger.warning("%s cannot be written: %s", stream, error)
+            if stopped.wait(backoff.next()):
+                raise
