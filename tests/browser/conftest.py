@@ -160,6 +160,12 @@ class Visitor:
         """Clicks a button."""
         self.button(name, inside=inside).click()
 
+    def opens(self, name: str, *, inside: str = "body") -> None:
+        """Clicks a button and waits for its dialog to take the focus, as a person does before typing."""
+        self.press(name, inside=inside)
+        focused = "return document.activeElement.closest('dialog[open]') !== null"
+        self.until(lambda: self.driver.execute_script(focused), f"{name!r} opens no dialog")
+
     def choose(self, css: str, *files: Path) -> None:
         """Gives files to a file field, which the person reaches through the button beside it."""
         field = self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, css), f"no field {css}")

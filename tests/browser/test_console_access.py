@@ -92,7 +92,7 @@ def test_filters_of_events_move_by_arrow_keys(visitor) -> None:
 
 def test_the_focus_stays_inside_an_open_dialog(visitor) -> None:
     visitor.open("people")
-    visitor.press("Add a person", inside=".page-actions")
+    visitor.opens("Add a person", inside=".page-actions")
     for _ in range(15):
         visitor.keys(Keys.TAB)
         inside = visitor.driver.execute_script(

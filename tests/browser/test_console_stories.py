@@ -113,20 +113,20 @@ def test_devices_are_set_by_hand(visitor) -> None:
 
 def test_a_person_is_enrolled_edited_and_removed(visitor, portraits: list[Path]) -> None:
     visitor.open("people")
-    visitor.press("Add a person", inside=".page-actions")
+    visitor.opens("Add a person", inside=".page-actions")
     visitor.keys("Eileen Collins")
     visitor.choose("dialog input[type=file]", *portraits[:2])
     visitor.press("Add", inside="dialog")
     visitor.sees("Eileen Collins", inside=".people")
     visitor.sees("2 photos", inside=".people")
-    visitor.press("Preferences of Eileen Collins")
+    visitor.opens("Preferences of Eileen Collins")
     visitor.driver.execute_script(
         "const slider = document.querySelector('dialog input[type=range]');"
         "slider.value = 35; slider.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     visitor.press("Save", inside="dialog")
     visitor.sees("Light 35 %", inside=".people")
-    visitor.press("Remove Eileen Collins")
+    visitor.opens("Remove Eileen Collins")
     visitor.press("Remove", inside="dialog")
     visitor.sees("Nobody is known yet")
 
@@ -134,7 +134,7 @@ def test_a_person_is_enrolled_edited_and_removed(visitor, portraits: list[Path])
 def test_a_photo_without_a_face_is_refused_with_a_reason(visitor, cat: Path) -> None:
     visitor.expects_errors = True
     visitor.open("people")
-    visitor.press("Add a person", inside=".page-actions")
+    visitor.opens("Add a person", inside=".page-actions")
     visitor.keys("Tom")
     visitor.choose("dialog input[type=file]", cat)
     visitor.press("Add", inside="dialog")

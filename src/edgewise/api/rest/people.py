@@ -24,7 +24,7 @@ class PersonSummary(msgspec.Struct, frozen=True):
 
     name: str
     preferences: dict[str, Any]
-    embeddings: int
+    photos: int
     has_photo: bool
 
 

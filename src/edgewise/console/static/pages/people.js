@@ -44,7 +44,7 @@ function Nobody() {
   return html`<${Empty} icon="people" title=${t("people.none")}><p>${t("people.none.hint")}</p><//>`;
 }
 
-/** @typedef {{name: string, preferences: Object<string, unknown>, embeddings: number, has_photo: boolean}} Person */
+/** @typedef {{name: string, preferences: Object<string, unknown>, photos: number, has_photo: boolean}} Person */
 
 /** @param {{people: Person[], onChange: () => void}} props */
 function Cards({ people, onChange }) {
@@ -93,7 +93,7 @@ function Card({ person, onEdit, onRemove }) {
         : html`<span class="portrait portrait-none"><${Icon} name="people" /></span>`}
       <div class="person-words">
         <h2>${name}</h2>
-        <p class="muted small">${t("people.photos", { n: person.embeddings })}</p>
+        <p class="muted small">${t("people.photos", { n: person.photos })}</p>
         <ul class="chips">
           ${Object.entries(preferences).map(
             ([key, value]) => html`<li key=${key} class="chip">${preferenceWords(key, value)}</li>`,
