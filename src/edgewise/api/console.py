@@ -18,10 +18,11 @@ from edgewise.errors import NotFoundError
 INDEX = "index.html"
 _MEDIA_TYPES = {".js": "text/javascript", ".woff2": "font/woff2", ".LICENSE": "text/plain", ".svg": "image/svg+xml"}
 _MIN_COMPRESSED = 512
-# Nothing but this node's own files and API; nobody may frame the page (a lock stands behind its buttons).
+# Nothing but this node's own files and API; nobody may frame the page (a lock stands behind its buttons). Styles that
+# scripts set on elements (Preact, uPlot) need no exception; pictures to be sent are shown from blob addresses.
 _POLICY = (
-    b"default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
-    b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
 )
 
 
