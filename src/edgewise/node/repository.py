@@ -237,9 +237,11 @@ class ModelRepository:
             name=manifest.name,
             version=manifest.version,
             state="READY" if ready else "UNAVAILABLE",
-            reason="" if ready else self._reasons.get(folder, "loaded when first used"),
+            reason="" if ready else self._reasons.get(folder, NOT_YET),
             manifest=manifest,
         )
 
 
+# Reasons for not being ready that are nobody's fault.
+NOT_YET = "loaded when first used"
 UNLOADED = "unloaded"

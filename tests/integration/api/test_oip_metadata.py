@@ -1,6 +1,17 @@
 """Health, metadata, configuration, statistics and repository of the Open Inference Protocol."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import httpx
+
+from edgewise.testing.packages import write_echo
+
+if TYPE_CHECKING:
+    from conftest import LiveServer
 
 
 def test_the_server_names_itself_and_its_extensions(http: httpx.Client) -> None:
@@ -63,3 +74,40 @@ def test_statistics_count_what_was_answered_and_what_failed(http: httpx.Client) 
     assert http.post("/v2/models/broken/infer", json=request).status_code == 500
     assert figures()["inference_stats"]["fail"]["count"] == before + 1
     assert {one["name"] for one in http.get("/v2/models/stats").json()["model_stats"]} >= {"echo", "broken"}
+
+
+def test_asking_whether_a_model_is_ready_loads_nothing_and_agrees_with_the_index(
+    start_api: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    server = start_api("http: {port: 0}")
+    server.node.repository.add(write_echo(tmp_path, "later"))
+    with httpx.Client(base_url=server.address, timeout=20) as client:
+
+        def asked() -> tuple[int, bool]:
+            answer = client.get("/v2/models/later/ready")
+            assert answer.json()["name"] == "later"
+            assert client.get("/v2/models/later/versions/1/ready").status_code == answer.status_code
+            return answer.status_code, answer.json()["ready"]
+
+        def listed() -> tuple[str, str]:
+            index = client.post("/v2/repository/index").json()
+            return next((entry["state"], entry["reason"]) for entry in index if entry["name"] == "later")
+
+        assert asked() == (503, False)
+        assert listed() == ("UNAVAILABLE", "loaded when first used")
+        request = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1000], "data": [0.5] * 1000}]}
+        assert client.post("/v2/models/later/infer", json=request).status_code == 200
+        assert asked() == (200, True)
+        assert listed() == ("READY", "")
+        client.post("/v2/repository/models/later/unload")
+        assert asked() == (503, False)
+        assert client.get("/v2/models/latre/ready").status_code == 404
+
+
+def test_figures_also_stand_under_a_whole_number_since_tritons_tools_read_versions_so(http: httpx.Client) -> None:
+    def versions(path: str) -> list[str]:
+        return [one["version"] for one in http.get(path).json()["model_stats"]]
+
+    assert versions("/v2/models/cifar10-resnet/stats") == ["1.0.0", "1"]
+    assert versions("/v2/models/cifar10-resnet/versions/1.0.0/stats") == ["1.0.0", "1"]
+    assert versions("/v2/models/echo/stats") == ["1"]

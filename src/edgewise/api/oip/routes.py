@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import msgspec
 
 from edgewise import __version__
 from edgewise.api.errors import MethodError
@@ -13,7 +16,7 @@ from edgewise.api.jobs import Jobs
 from edgewise.api.oip import structs
 from edgewise.api.oip.infer import Inference
 from edgewise.api.wire import Request, decode_json
-from edgewise.errors import EdgewiseError, InputError, NotFoundError
+from edgewise.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from edgewise.models.manifest import Input, Manifest, Output
@@ -114,16 +117,10 @@ class OpenInference:
         )
 
     async def _model_ready(self, request: Request, name: str, version: str) -> None:
-        """Ready means that the next request will be served: a model that is loaded when first used is loaded now."""
-        try:
-            await self._jobs.run(self._repository.get, name, version)
-        except InputError:
-            raise
-        except EdgewiseError:
-            answer = structs.ModelReady(name, ready=False)
-            await request.respond_json(answer, status=HTTPStatus.SERVICE_UNAVAILABLE)
-        else:
-            await request.respond_json(structs.ModelReady(name, ready=True))
+        """Ready as in the index: it can infer now. Asking loads nothing; ``load`` does, or the first inference."""
+        ready = self._repository.state(name, version).state == "READY"
+        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        await request.respond_json(structs.ModelReady(name, ready=ready), status=status)
 
     async def _config(self, request: Request, name: str, version: str) -> None:
         await request.respond_json(_configuration(self._repository.state(name, version).manifest))
@@ -136,7 +133,7 @@ class OpenInference:
             if loaded.model.manifest.name == name and (not version or loaded.model.manifest.version == version)
         ]
         stats = [_model_statistics(loaded) for loaded in found] or [_no_statistics(manifest)]
-        await request.respond_json(structs.StatisticsResponse(stats))
+        await request.respond_json(structs.StatisticsResponse([*stats, *_by_number(stats)]))
 
     async def _all_statistics(self, request: Request) -> None:
         stats = [_model_statistics(loaded) for loaded in self._repository.loaded()]
@@ -224,6 +221,19 @@ def _model_statistics(loaded: LoadedModel) -> structs.ModelStatistics:
             compute_output=_duration(figures.compute_output),
         ),
     )
+
+
+def _by_number(stats: list[structs.ModelStatistics]) -> list[structs.ModelStatistics]:
+    """The same under a whole number, where a version is none. Triton's versions are numbers: its perf_analyzer takes
+    1.0.0 for 1 and looks for the figures of that.
+    """
+    known = {one.version for one in stats}
+    added: dict[str, structs.ModelStatistics] = {}
+    for one in stats:
+        found = re.match(r"[0-9]+", one.version)
+        if found and (number := str(int(found[0]))) not in known:
+            added.setdefault(number, msgspec.structs.replace(one, version=number))
+    return list(added.values())
 
 
 def _duration(counts: Counts) -> structs.StatisticDuration:
