@@ -24,7 +24,7 @@ fix: $(STAMP)/venv ## let the tools mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)/venv ## measure against limits and peers, side by side
+bench: $(STAMP)/venv $(STAMP)/system ## measure against limits and peers, side by side
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)/venv ## run every command and example in the documentation
@@ -61,8 +61,8 @@ $(STAMP)/venv: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-# An MQTT broker, a browser with its driver, and fonts for Chinese.
-SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk
+# An MQTT broker, a browser with its driver, fonts for Chinese, and a load generator.
+SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk wrk
 $(STAMP)/system:
 	@mkdir -p $(STAMP)
 	@missing=$$(for p in $(SYSTEM); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
