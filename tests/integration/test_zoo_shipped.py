@@ -1,5 +1,6 @@
 """The models inside the package: whole, in working order, and as accurate as their manifests say."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import edgewise
 from edgewise import zoo
+from edgewise.errors import CorruptError
 from edgewise.models.model import Model
 from edgewise.models.package import check, load_manifest
 from edgewise.types import Classification
@@ -25,6 +27,14 @@ def test_a_shipped_package_is_intact_and_gives_its_golden_outputs(name):
     report = check(SHIPPED / name)
     assert report.problems == ()
     assert report.verdicts["onnx-fp32"].passed
+
+
+def test_changed_labels_are_noticed_before_anything_is_predicted(tmp_path):
+    folder = shutil.copytree(SHIPPED / "cifar10-resnet", tmp_path / "cifar10-resnet")
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(reversed(labels.read_text().split())))
+    with pytest.raises(CorruptError, match=r"labels\.txt"):
+        Model.open(folder)
 
 
 def test_no_other_folder_is_shipped():

@@ -165,11 +165,14 @@ def verify(folder: Path, manifest: Manifest, paths: Iterable[str] | None = None)
             )
 
 
-def artifact_files(manifest: Manifest, variant: Variant) -> list[str]:
-    """The artifact and the files an engine reads beside it: those of the same name with another ending."""
+def files_in_use(manifest: Manifest, variant: Variant) -> list[str]:
+    """What a variant's answers depend on: its artifact, the files an engine reads beside it (those of the same name
+    with another ending), and the files that the task's options name, such as the labels.
+    """
     stem = str(PurePosixPath(variant.artifact).with_suffix(""))
     beside = [path for path in manifest.files if path.startswith(f"{stem}.") and path != variant.artifact]
-    return [variant.artifact, *beside]
+    named = [value for value in manifest.task.values() if isinstance(value, str) and value in manifest.files]
+    return [variant.artifact, *beside, *named]
 
 
 def seal(folder: Path) -> Manifest:

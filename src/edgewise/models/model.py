@@ -67,8 +67,8 @@ class Model:
     def open(cls, place: Path | str, *, options: SessionOptions | None = None, variant: str = "auto") -> Model:
         """Opens a model package.
 
-        The files of the chosen variant are compared with their digests first. A zip is unpacked into a temporary
-        folder that goes away with ``close``.
+        The files that the chosen variant's answers depend on are compared with their digests first. A zip is unpacked
+        into a temporary folder that goes away with ``close``.
 
         Args:
             place: The package, a folder or a zip.
@@ -85,7 +85,7 @@ class Model:
             folder = stack.enter_context(opened(Path(place)))
             manifest = packages.load_manifest(folder)
             chosen = choose_variant(manifest, variant)
-            packages.verify(folder, manifest, packages.artifact_files(manifest, chosen))
+            packages.verify(folder, manifest, packages.files_in_use(manifest, chosen))
             runtime = runtimes.open_runtime(chosen.runtime)
             session = runtime.open(packages.inside(folder, chosen.artifact), options or SessionOptions())
             stack.callback(session.close)
