@@ -35,7 +35,7 @@ class PersonList(msgspec.Struct, frozen=True):
 
 
 class PreferencesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """New preferences; they replace the old ones as a whole."""
+    """Preferences to set on top of those there are; one that is null is removed."""
 
     preferences: dict[str, Any]
 
@@ -75,7 +75,7 @@ def read_person(name: FromPath[str], context: Injected) -> PersonSummary:
 @patch("/v1/people/{name:str}", tags=_TAGS)
 @blocking
 def change_person(name: FromPath[str], data: JSONBody[PreferencesRequest], context: Injected) -> PersonSummary:
-    """Replaces a person's preferences."""
+    """Sets preferences of a person on top of those there are; one that is null is removed."""
     person = context.node.people.set_preferences(name, data.preferences)
     context.node.record_change("people.changed", {"name": name, "preferences": data.preferences})
     return _summary(person)
