@@ -61,12 +61,15 @@ class Answer:
             head, self._head = self._head, None
             if not message.get("more_body", False) and not cycle.flow.write_paused and not cycle.disconnected:
                 self._write(head, message.get("body", b""))
+                _release(cycle)
                 return
             await RequestResponseCycle.send(cycle, head)
         elif message["type"] == "http.response.start" and _has_length(message["headers"]):
             self._head = message
             return
         await RequestResponseCycle.send(cycle, message)
+        if cycle.response_complete:
+            _release(cycle)
 
     def _write(self, head: Any, body: bytes) -> None:
         cycle = self._cycle
@@ -89,6 +92,12 @@ class Answer:
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+
+def _release(cycle: RequestResponseCycle) -> None:
+    """Lets an answered request go at once, body and all: held in a circle it would wait for the garbage collector."""
+    vars(cycle).pop("send", None)
+    vars(cycle).pop("receive", None)
 
 
 def _has_length(headers: Any) -> bool:
@@ -189,15 +198,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body has come."""
-        pieces: Body | None = getattr(self.cycle, "pieces", None)
-        if pieces is None:
+        receive = self.cycle.receive
+        if isinstance(receive, Body):
+            receive.add(body)
+        else:
             super().on_body(body)
-        elif not self.cycle.response_complete:
-            pieces.add(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.send = Answer(cycle)  # type: ignore[method-assign]
-        cycle.receive = cycle.pieces = Body(cycle)  # type: ignore[attr-defined, method-assign]
+        cycle.receive = Body(cycle)  # type: ignore[method-assign]
         super()._start_asgi_task(cycle, app)
 
     def _stop_timer(self) -> None:

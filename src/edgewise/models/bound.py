@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -65,14 +66,17 @@ class BoundSession:
             EngineError: The engine failed, or gave an output of another shape than the manifest's.
             ClosedError: The session was closed.
         """
-        wanted = list(self._outputs) if outputs is None else list(outputs)
-        for name in wanted:
-            if name not in self._outputs:
-                raise TensorError(f"No output is named {name!r}", hint=nearest(name, list(self._outputs)), tensor=name)
+        wanted = self._outputs if outputs is None else self._wanted(outputs)
         check_inputs(self._specs, inputs)
         given = {own: self._arranged(name, inputs[name]) for name, own in self._inputs.items()}
-        raw = self.session.infer(given, [self._outputs[name] for name in wanted])
-        return {name: self._checked(name, raw[self._outputs[name]]) for name in wanted}
+        raw = self.session.infer(given, tuple(wanted.values()))
+        return {name: self._checked(name, raw[own]) for name, own in wanted.items()}
+
+    def _wanted(self, outputs: Sequence[str]) -> dict[str, str]:
+        for name in outputs:
+            if name not in self._outputs:
+                raise TensorError(f"No output is named {name!r}", hint=nearest(name, list(self._outputs)), tensor=name)
+        return {name: self._outputs[name] for name in outputs}
 
     def _checked(self, name: str, array: Array) -> Array:
         """An output in the manifest's axes. Artifacts with open sizes tell only now what they give."""
@@ -89,10 +93,9 @@ class BoundSession:
         )
 
     def _arranged(self, name: str, array: Array) -> Array:
-        import numpy as np
-
-        axes = self._axes.get(name)
-        return np.ascontiguousarray(array if axes is None else array.transpose(axes))
+        if name in self._axes:
+            array = array.transpose(self._axes[name])
+        return array if array.flags.c_contiguous else array.copy()
 
 
 def _permuted(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -125,6 +128,7 @@ def _check(tensor: Input | Output, expected: tuple[int, ...], spec: TensorSpec) 
         )
 
 
+@functools.lru_cache(maxsize=1024)
 def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return len(one) == len(other) and all(-1 in (a, b) or a == b for a, b in zip(one, other, strict=True))
 

@@ -175,13 +175,9 @@ def check_finite(array: Array, name: str) -> None:
     """Raises TensorError when a float array holds NaN or an infinity."""
     import numpy as np
 
-    if array.dtype.kind != "f":
-        return
-    with np.errstate(all="ignore"):
-        # The sum is several times as fast as looking at each, and finite only if all are; it may overflow, though.
-        if np.isfinite(array.sum()) or np.isfinite(array).all():
-            return
-    raise TensorError(f"Input {name!r} holds NaN or infinite values", tensor=name, expected="finite numbers")
+    # Counting is quicker than ``all`` for small arrays and as quick for large ones.
+    if array.dtype.kind == "f" and np.count_nonzero(np.isfinite(array)) != array.size:
+        raise TensorError(f"Input {name!r} holds NaN or infinite values", tensor=name, expected="finite numbers")
 
 
 def _not_numbers(name: str) -> TensorError:

@@ -156,13 +156,10 @@ def _numpy_dtype(datatype: str) -> np.dtype[Any]:
     return np.dtype(DATATYPES[datatype])
 
 
+# Models see few shapes, and see them in every request.
+@functools.lru_cache(maxsize=1024)
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    if len(shape) != len(wanted):
-        return False
-    for have, want in zip(shape, wanted, strict=True):  # noqa: SIM110 (a generator costs more than the rest)
-        if want not in (-1, have):
-            return False
-    return True
+    return len(shape) == len(wanted) and all(want in (-1, have) for have, want in zip(shape, wanted, strict=True))
 
 
 def _wrong_names(specs: Sequence[TensorSpec], message: str, name: str) -> TensorError:

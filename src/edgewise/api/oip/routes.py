@@ -51,9 +51,9 @@ class OpenInference:
     async def __call__(self, request: Request) -> None:
         """Answers one request; raises what the caller turns into an error body."""
         method, handler = self._route(request.path)
-        allowed = {"GET": ("GET", "HEAD"), "POST": ("POST",)}[method]
-        if request.method not in allowed:
-            raise MethodError(f"{request.path} takes {method}, not {request.method}", allowed=list(allowed))
+        if request.method != method and (request.method, method) != ("HEAD", "GET"):
+            allowed = ["GET", "HEAD"] if method == "GET" else [method]
+            raise MethodError(f"{request.path} takes {method}, not {request.method}", allowed=allowed)
         await handler(request)
 
     def _route(self, path: str) -> tuple[str, Handler]:

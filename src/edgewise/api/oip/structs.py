@@ -47,7 +47,7 @@ class ResponseOutput(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     datatype: str
-    shape: list[int]
+    shape: tuple[int, ...]
     parameters: Parameters = {}
     data: list[Any] | UnsetType = UNSET
 
