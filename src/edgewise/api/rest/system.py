@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 
 from edgewise import __version__
 from edgewise.api.metrics import WINDOW_S
 from edgewise.api.rest.context import Context, Injected, blocking
+from edgewise.api.wire import Request as RawRequest
+from edgewise.node.repository import NOT_YET, UNLOADED
 from edgewise.pipeline.runner import Phase
 
 _TAGS = ["system"]
+# With less the journal, whose segments are of some MB, soon takes no more events.
+_LOW_DISK_BYTES = 200_000_000
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -25,7 +30,9 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """``ok``, or ``degraded`` with the problems. The node answers either way."""
+    """``ok``, or ``degraded`` with the problems. The answer is 200 either way: a node that can say what is wrong with a
+    camera is not one to restart. Without the token that a node asks for, ``problems`` stays empty.
+    """
 
     status: str
     version: str
@@ -81,10 +88,15 @@ class System(msgspec.Struct, frozen=True):
 
 @get("/v1/health", tags=_TAGS)
 @blocking
-def read_health(context: Injected) -> Health:
-    """Whether the node is well. Works without a token."""
+def read_health(request: Request, context: Injected) -> Health:  # type: ignore[type-arg]
+    """Whether the node is well: its cameras, devices, models and disk.
+
+    Works without a token, but then tells only the status.
+    """
     problems = list(_problems(context))
-    return Health("degraded" if problems else "ok", __version__, problems)
+    raw = RawRequest(request.scope, request.receive, request.send)  # type: ignore[arg-type]
+    told = problems if context.guard.signed_in(raw) else []
+    return Health("degraded" if problems else "ok", __version__, told)
 
 
 @get("/v1/system", tags=_TAGS)
@@ -126,13 +138,23 @@ def _latencies(context: Context, name: str, times_ns: list[int]) -> Iterator[flo
 
 
 def _problems(context: Context) -> Iterator[Problem]:
-    for name, runner in context.node.pipelines.items():
+    node = context.node
+    for name, runner in node.pipelines.items():
         now = runner.state()
         if now.phase in {Phase.RETRYING, Phase.FAILED}:
             yield Problem(name, now.problem, "See `edgewise doctor` for cameras and models.")
-    for name, state in context.node.devices.states().items():
+    for name, state in node.devices.states().items():
         if not state.get("available", True):
-            yield Problem(name, "The device does not answer.", "Check its power, its topic and the broker.")
+            problem = state.get("problem") or "The device does not answer."
+            yield Problem(name, problem, "Check its power, its topic and the broker.")
+    for model in node.repository.index():
+        if model.state != "READY" and model.reason not in {NOT_YET, UNLOADED}:
+            yield Problem(model.name, model.reason, f"Look at its package: edgewise model check {model.name}")
+    free = shutil.disk_usage(node.settings.node.data).free
+    if free < _LOW_DISK_BYTES:
+        yield Problem(
+            "disk", f"{free / 1e6:.0f} MB are free", "Make room, or lower the bounds of journal and snapshots."
+        )
 
 
 HANDLERS = (read_health, read_system)
