@@ -1,11 +1,14 @@
 """One answer, one write; and what a person is told."""
 
 import asyncio
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from edgewise.api.server import Answer, address_of
+from edgewise.api.server import Answer, Body, address_of
 
 
 class Wire:
@@ -58,6 +61,38 @@ HEAD = b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: %d\r\nx-y: x\r\n"
 def test_head_and_body_leave_together_however_large_the_body(size: int) -> None:
     body = {"type": "http.response.body", "body": b"z" * size}
     assert answered(start(size), body) == [HEAD % size + b"\r\n" + b"z" * size]
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_answered_request_waits_for_no_garbage_collector(length: bool) -> None:
+    cycle = RequestResponseCycle(
+        scope={"method": "GET"},
+        transport=Wire(),
+        flow=SimpleNamespace(write_paused=False),
+        logger=None,
+        access_logger=None,
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    cycle.send, cycle.receive = Answer(cycle), Body(cycle)
+    left = weakref.ref(cycle)
+
+    async def run(send: Answer) -> None:
+        headers = [(b"content-length", b"1")] if length else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"z"})
+
+    gc.disable()
+    try:
+        asyncio.run(run(cycle.send))
+        del cycle
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_the_answer_to_head_has_no_body() -> None:

@@ -7,6 +7,7 @@ closes connections that never say anything. It also sends each answer in one wri
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import socket
 from collections import deque
@@ -247,7 +248,10 @@ def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
     http = node.settings.http
     listening = listen(http.host, http.port)
     with listening:
-        Server(configure(create_app(node)), on_ready=on_ready).run(sockets=[listening])
+        server = Server(configure(create_app(node)), on_ready=on_ready)
+        # What is there by now stays. The collector need not go through it, over and over, while requests wait.
+        gc.freeze()
+        server.run(sockets=[listening])
 
 
 def configure(application: Any) -> uvicorn.Config:

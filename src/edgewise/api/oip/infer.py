@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise.api.errors import MediaTypeError
 from edgewise.api.jobs import Jobs
@@ -15,6 +15,7 @@ from edgewise.models.folder import head_of
 
 if TYPE_CHECKING:
     from edgewise._lib.clock import Clock
+    from edgewise.api.oip.structs import RequestOutput
     from edgewise.models.model import Model
     from edgewise.node.repository import LoadedModel, ModelRepository
 
@@ -100,7 +101,7 @@ class Inference:
         decoded = time.perf_counter_ns()
         outputs = model.infer(arrays)
         inferred = time.perf_counter_ns()
-        labels = _labels(model) if _wants_labels(request.outputs) else ()
+        labels = _labels(model) if request.outputs and _wants_labels(request.outputs) else ()
         answer = codec.encode(request, outputs, model=manifest.name, version=manifest.version, labels=labels)
         loaded.statistics.succeeded(
             now_ns=self._clock.time_ns(),
@@ -130,8 +131,8 @@ def _expanded(body: memoryview, encoding: bytes, max_bytes: int) -> memoryview:
     return expand(body, encoding, max_bytes=max_bytes)
 
 
-def _wants_labels(outputs: list[Any] | None) -> bool:
-    return any("classification" in output.parameters for output in outputs or ())
+def _wants_labels(outputs: list[RequestOutput]) -> bool:
+    return any("classification" in output.parameters for output in outputs)
 
 
 def _labels(model: Model) -> tuple[str, ...]:
