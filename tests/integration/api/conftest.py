@@ -65,7 +65,9 @@ class LiveServer:
         return self.address.removeprefix("http://")
 
     def stop(self) -> None:
-        """Stops the server, then the node."""
+        """Stops the server, then the node. Once is enough."""
+        if not self._thread.is_alive():
+            return
         self._server.should_exit = True
         self._thread.join(20)
         self._socket.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -31,6 +31,22 @@ devices:
 """
 
 
+@pytest.fixture
+def start_ill(start_api: Callable[..., LiveServer]) -> Iterator[Callable[..., LiveServer]]:
+    """Starts a node whose broker is not there. It is stopped at once afterwards: it goes on looking for the broker at
+    random moments, and Hypothesis, in the same process, takes that for a test that draws its own random numbers.
+    """
+    started: list[LiveServer] = []
+
+    def start(more: str = "") -> LiveServer:
+        started.append(start_api(ILL.replace("PORT", str(free_port())).replace("port: 0", f"port: 0{more}")))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 def problems(server: LiveServer) -> dict[str, str]:
     """What health lists: component and message."""
     answer = httpx.get(f"{server.address}/v1/health", timeout=PATIENCE_S)
@@ -41,8 +57,8 @@ def problems(server: LiveServer) -> dict[str, str]:
     return {problem["component"]: problem["message"] for problem in health["problems"]}
 
 
-def test_a_camera_and_a_device_that_do_not_work_are_named_with_the_reason(start_api: Callable[..., LiveServer]) -> None:
-    server = start_api(ILL.replace("PORT", str(free_port())))
+def test_a_camera_and_a_device_that_do_not_work_are_named_with_the_reason(start_ill: Callable[..., LiveServer]) -> None:
+    server = start_ill()
     assert server.node.pipelines["yard"].join(PATIENCE_S)
     found = problems(server)
     assert set(found) == {"yard", "gate"}
@@ -72,11 +88,11 @@ def test_a_disk_that_is_nearly_full_is_told(
     assert problems(server) == {"disk": "12 MB are free"}
 
 
-def test_without_the_token_health_tells_no_details(start_api: Callable[..., LiveServer], tmp_path: Path) -> None:
+def test_without_the_token_health_tells_no_details(start_ill: Callable[..., LiveServer], tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("correct horse\n")
     file.chmod(0o600)
-    server = start_api(ILL.replace("PORT", str(free_port())).replace("port: 0", f"port: 0, token_file: {file}"))
+    server = start_ill(f", token_file: {file}")
     health = f"{server.address}/v1/health"
     probed = httpx.get(health, timeout=PATIENCE_S)
     assert probed.status_code == 200
