@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewise._lib.secrets import read_secret
 from edgewise.errors import SettingsError
 from edgewise.node import settings
 
@@ -88,12 +89,12 @@ def test_a_secret_must_be_a_private_file_and_is_never_in_the_settings(tmp_path: 
     token.write_text("s3cret\n")
     token.chmod(0o644)
     with pytest.raises(SettingsError, match="others can read"):
-        settings.read_secret(str(token), what="http.token_file")
+        read_secret(str(token), what="http.token_file")
     token.chmod(0o600)
-    assert settings.read_secret(str(token), what="http.token_file") == "s3cret"
+    assert read_secret(str(token), what="http.token_file") == "s3cret"
     token.write_text("\n")
     with pytest.raises(SettingsError, match="is empty"):
-        settings.read_secret(str(token), what="http.token_file")
+        read_secret(str(token), what="http.token_file")
 
 
 @pytest.mark.parametrize(

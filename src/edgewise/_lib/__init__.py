@@ -1,1 +1,1 @@
-"""Clock, atomic files and SQLite: the few things every organ needs. Private to the project."""
+"""Clock, atomic files, secrets, YAML documents and SQLite: the few things every organ needs. Private to the project."""

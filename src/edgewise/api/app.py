@@ -13,6 +13,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, cast
 
+from edgewise._lib.secrets import read_secret
 from edgewise.api.console import Console
 from edgewise.api.errors import body_of, headers_of, status_of, translate
 from edgewise.api.guard import Guard
@@ -22,7 +23,6 @@ from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
 from edgewise.api.predict import Predict
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
-from edgewise.node.settings import read_secret
 
 if TYPE_CHECKING:
     from edgewise.node.node import Node

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgewise import zoo
 from edgewise._lib.clock import SystemClock
 from edgewise._lib.documents import nearest
+from edgewise._lib.secrets import read_secret
 from edgewise.errors import EdgewiseError, RuleError, SettingsError
 from edgewise.models.package import load_manifest
 from edgewise.node import settings as node_settings
@@ -103,6 +104,6 @@ def _secrets(settings: Settings) -> Iterator[Fault]:
     for field, path in named.items():
         try:
             if path:
-                node_settings.read_secret(path, what=field)
+                read_secret(path, what=field)
         except SettingsError as error:
             yield Fault(field, error.message.removeprefix(f"{field}: "), error.hint)

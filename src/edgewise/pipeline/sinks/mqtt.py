@@ -16,13 +16,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from edgewise._lib.clock import Clock
+from edgewise._lib.secrets import read_secret
 from edgewise.errors import SettingsError, UnavailableError
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.kinds import (
@@ -107,7 +107,9 @@ class Broker:
         self._backoff = backoff or Backoff()
         self._client_id = settings.client_id or f"edgewise-{node}"
         self._status_topic = f"edgewise/{self._client_id}/status"
-        self._password = _first_line(settings.password_file) if settings.password_file else None
+        self._password = (
+            read_secret(settings.password_file, what="mqtt.password_file") if settings.password_file else None
+        )
         self._encryption = _encryption(settings.ca_file) if settings.tls else None
         self._takers: dict[str, Taker] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -434,10 +436,3 @@ def _encryption(ca_file: str) -> ssl.SSLContext:
     except OSError as error:  # ssl's errors are among them
         hint = "It must be a PEM file of certificate authorities."
         raise SettingsError(f"mqtt.ca_file: {ca_file} cannot be used: {error}", hint=hint, file=ca_file) from error
-
-
-def _first_line(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The password file {path} cannot be read: {error}", file=path) from error

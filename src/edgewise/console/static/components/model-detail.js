@@ -64,13 +64,7 @@ function Use({ statistics }) {
   ];
   return html`
     <dl class="figures">
-      ${figures.map(
-        ([key, value]) =>
-          html`<div key=${key}>
-            <dt>${t(key)}</dt>
-            <dd>${value}</dd>
-          </div>`,
-      )}
+      ${figures.map(term)}
     </dl>
   `;
 }
@@ -136,14 +130,16 @@ function Origin({ licence, origin, lineage }) {
   return html`
     <${Section} title=${t("models.origin")}>
       <dl class="facts">
-        ${facts.map(
-          ([key, value]) =>
-            html`<div key=${key}>
-              <dt>${t(key)}</dt>
-              <dd>${value}</dd>
-            </div>`,
-        )}
+        ${facts.map(term)}
       </dl>
     <//>
   `;
 }
+
+/** One row of a description list. @param {[string, any]} row Key of its name, and its value. */
+const term = ([key, value]) => html`
+  <div key=${key}>
+    <dt>${t(key)}</dt>
+    <dd>${value}</dd>
+  </div>
+`;
