@@ -40,7 +40,7 @@ def album(folder: Path, greys: tuple[int, ...] = GREYS) -> str:
 
 
 def greys_of(source: Source) -> list[int]:
-    return [round(float(frame.image.mean()) / 60) * 60 for frame in source.frames()]
+    return [round(float(frame.image.mean()) / 60) * 60 for frame in source.read()]
 
 
 class TestVideoAtItsOwnPace(SourceContract):
@@ -96,7 +96,7 @@ def test_a_video_gives_every_frame_once_and_ends(tmp_path: Path) -> None:
 def test_a_video_at_its_own_pace_takes_its_time(tmp_path: Path) -> None:
     source = VideoSource(NAME, VideoSettings(film(tmp_path, fps=20)), clock=CLOCK)
     started = time.monotonic()
-    assert len(list(source.frames())) == len(GREYS)
+    assert len(list(source.read())) == len(GREYS)
     assert time.monotonic() - started >= 0.19
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"this is no video" * 100)
     with pytest.raises(DecodeError):
-        list(VideoSource(NAME, VideoSettings(str(path)), clock=CLOCK).frames())
+        list(VideoSource(NAME, VideoSettings(str(path)), clock=CLOCK).read())
 
 
 def test_a_folder_gives_its_pictures_in_the_order_of_their_names_and_counts_what_is_none(tmp_path: Path) -> None:
@@ -119,13 +119,13 @@ def test_a_folder_gives_its_pictures_in_the_order_of_their_names_and_counts_what
 @pytest.mark.parametrize("loop", [False, True])
 def test_a_folder_without_pictures_is_told_instead_of_turning_for_ever(tmp_path: Path, loop: bool) -> None:
     with pytest.raises(NotFoundError, match="No picture in"):
-        list(FolderSource(NAME, FolderSettings(str(tmp_path), loop=loop), clock=CLOCK).frames())
+        list(FolderSource(NAME, FolderSettings(str(tmp_path), loop=loop), clock=CLOCK).read())
 
 
 def test_a_watched_folder_gives_what_appears_later(tmp_path: Path) -> None:
     album(tmp_path, GREYS[:1])
     source = FolderSource(NAME, FolderSettings(str(tmp_path), watch=True), clock=CLOCK)
-    frames = source.frames()
+    frames = source.read()
     next(frames)
     (tmp_path / "late.png").write_bytes(images.encode_png(picture(240)))
     assert next(frames).image.mean() == 240
@@ -140,7 +140,7 @@ def test_a_watched_file_is_taken_once_it_is_whole(tmp_path: Path, monkeypatch: p
     between_looks = iter([lambda: path.write_bytes(whole), lambda: None])
     source = FolderSource(NAME, FolderSettings(str(tmp_path), watch=True), clock=CLOCK)
     monkeypatch.setattr(source._closed, "wait", lambda timeout: next(between_looks)() and False)
-    assert next(source.frames()).image.mean() == 240
+    assert next(source.read()).image.mean() == 240
     assert source.unreadable == 0
 
 
@@ -153,7 +153,7 @@ def test_of_pushed_pictures_the_newest_win() -> None:
     source = UploadSource(NAME, UploadSettings(queue=2), clock=CLOCK)
     assert isinstance(source, Pushable)
     assert [source.push(picture(grey)) for grey in GREYS] == [1, 2, 3, 4, 5]
-    frames = source.frames()
+    frames = source.read()
     assert [next(frames).number, next(frames).number] == [4, 5]
     assert source.dropped == 3
 
@@ -168,7 +168,7 @@ def test_pushing_to_a_closed_source_is_told() -> None:
 def test_a_reader_waits_for_the_first_pushed_picture() -> None:
     source = UploadSource(NAME, UploadSettings(), clock=CLOCK)
     got: list[int] = []
-    thread = threading.Thread(target=lambda: got.append(next(source.frames()).number))
+    thread = threading.Thread(target=lambda: got.append(next(source.read()).number))
     thread.start()
     source.push(picture())
     thread.join(PATIENCE_S)
@@ -181,7 +181,7 @@ def test_a_reader_waits_for_the_first_pushed_picture() -> None:
 def test_a_camera_that_is_not_there_or_is_none_is_unavailable_with_a_hint(device: str, says: str) -> None:
     source = CameraSource(NAME, CameraSettings(device), clock=CLOCK)
     with pytest.raises(UnavailableError, match=says) as caught:
-        next(source.frames())
+        next(source.read())
     assert caught.value.hint
     assert caught.value.facts == {"device": device}
 
@@ -210,5 +210,5 @@ def test_pictures_of_a_source_are_rgb(tmp_path: Path) -> None:
     red = np.zeros((48, 64, 3), np.uint8)
     red[..., 0] = 255
     (tmp_path / "red.png").write_bytes(images.encode_png(red))
-    (frame,) = FolderSource(NAME, FolderSettings(str(tmp_path)), clock=CLOCK).frames()
+    (frame,) = FolderSource(NAME, FolderSettings(str(tmp_path)), clock=CLOCK).read()
     assert frame.image[0, 0].tolist() == [255, 0, 0]

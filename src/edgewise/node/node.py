@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.node.settings import Settings
     from edgewise.people.store import Person
-    from edgewise.pipeline.base import Event
+    from edgewise.pipeline.base import Event, Reading
     from edgewise.pipeline.runner import PipelineRunner
 
 AUDIT = "audit"
+READINGS = "readings"
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,13 @@ class Node:
         self._decider.start()
         for name, pipeline in self.settings.pipelines.items():
             self.pipelines[name] = organs.make_pipeline(
-                name, pipeline, tools=self, on_event=self.accept, store=self._store_snapshot, clock=self.clock
+                name,
+                pipeline,
+                tools=self,
+                on_event=self.accept,
+                on_readings=self.accept_readings,
+                store=self._store_snapshot,
+                clock=self.clock,
             )
         for runner in self.pipelines.values():
             runner.start()
@@ -139,6 +146,14 @@ class Node:
         body = {**event.body, "source": event.source}
         entry = Entry(event.kind, body, event.blobs, event.time_ns)
         append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
+
+    def accept_readings(self, readings: Sequence[Reading]) -> None:
+        """Takes readings in: when this returns they are on disk; see ``accept``."""
+        entries = [
+            Entry("reading", {"source": reading.source, "values": dict(reading.values)}, time_ns=reading.time_ns)
+            for reading in readings
+        ]
+        append_patiently(self.journal, READINGS, entries, stopped=self._stopping)
 
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""

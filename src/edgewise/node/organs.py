@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.people.enrol import Enrolment
     from edgewise.people.store import PeopleStore, Person
-    from edgewise.pipeline.base import Event, Tools
+    from edgewise.pipeline.base import Event, Reading, Tools
     from edgewise.pipeline.devices import Devices
     from edgewise.pipeline.runner import PipelineRunner
     from edgewise.pipeline.settings import PipelineSettings
@@ -138,6 +138,7 @@ def make_pipeline(
     *,
     tools: Tools,
     on_event: Callable[[Event], None],
+    on_readings: Callable[[Sequence[Reading]], None],
     store: Callable[[bytes], str],
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
@@ -151,6 +152,7 @@ def make_pipeline(
         [make_transform(transform, tools) for transform in settings.transforms],
         on_event,
         clock=clock,
+        on_readings=on_readings,
         store=store,
         queue=settings.queue,
         when_full=settings.when_full,

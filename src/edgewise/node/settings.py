@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.pipeline.catalog import source_class, transform_class
 from edgewise.pipeline.devices import DeviceSettings
 from edgewise.pipeline.kinds import command_names, kind_name, parse_command
 from edgewise.pipeline.rules import Name, RuleSettings
@@ -144,12 +145,23 @@ def verify(settings: Settings) -> Iterator[Fault]:
         if name not in STREAMS:
             yield Fault(f"journal.{name}", f"journal has no stream {name!r}", nearest(name, STREAMS))
     yield from _verify_topics(settings)
+    yield from _verify_pipelines(settings)
     if not is_loopback(settings.http.host) and not settings.http.token_file:
         yield Fault(
             "http.host",
             f"{settings.http.host} can be reached from other machines, so a token is needed",
             "Write a long random line into a file (openssl rand -hex 32 > token) and set http.token_file: token",
         )
+
+
+def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
+    for name, pipeline in settings.pipelines.items():
+        gives = source_class(pipeline.source).gives
+        for place, transform in enumerate(pipeline.transforms):
+            takes = transform_class(transform).takes
+            if gives not in takes:
+                problem = f"takes {' or '.join(sorted(takes))}, but the source gives {gives}"
+                yield Fault(f"pipelines.{name}.transforms[{place}]", problem)
 
 
 def _verify_topics(settings: Settings) -> Iterator[Fault]:

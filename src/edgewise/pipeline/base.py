@@ -1,23 +1,38 @@
 """The seams of the pipeline: source -> transforms -> rules -> sinks.
 
-A *frame* is one picture of a source at one time. A source yields frames; a transform turns a frame and what is known
-of it into more knowledge (an *observation*), and where it sees that something happened, into *events*; rules look at
-events and give *actions*; sinks carry actions out. One implementation is one file; ``catalog.py`` names them.
+A source yields *samples* of one kind: frames (pictures), sounds (short pieces of audio) or readings (numbers of
+sensors). A transform turns a sample and what is known of it into more knowledge (an *observation*), and where it sees
+that something happened, into *events*; rules look at events and give *actions*; sinks carry actions out. One
+implementation is one file; ``catalog.py`` names them.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
+from edgewise.errors import InputError
 from edgewise.types import Detection
 
 if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.types import Array, Image
+
+Value: TypeAlias = float | int | bool | str | None
+
+
+S = TypeVar("S")
+
+
+class Gives(enum.StrEnum):
+    """Kinds of sample; a source gives one, a transform takes one or more."""
+
+    FRAME = "frame"
+    SOUND = "sound"
+    READING = "reading"
 
 
 class WhenFull(enum.StrEnum):
@@ -43,6 +58,40 @@ class Frame(msgspec.Struct, frozen=True):
     image: Image
 
 
+class Sound(msgspec.Struct, frozen=True):
+    """A piece of a source's audio. The pieces of a source follow each other without gaps unless ``time_ns`` jumps.
+
+    Attributes:
+        source: Name of the source in the settings.
+        number: Counts from 1 since the source was made, dropped pieces included.
+        time_ns: When its first value was taken, nanoseconds since the Unix epoch.
+        samples: ``float32`` ``[n]``, one channel, -1..1. Nobody writes into it.
+        rate: Values a second (Hz).
+    """
+
+    source: str
+    number: int
+    time_ns: int
+    samples: Array
+    rate: int
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What sensors of a source said at one time.
+
+    Attributes:
+        source: Name of the source in the settings.
+        number: Counts from 1 since the source was made, dropped readings included.
+        time_ns: When it was measured, nanoseconds since the Unix epoch.
+        values: Value by channel, such as ``{"temperature": 21.5}``; NaN never, None where a value is missing.
+    """
+
+    source: str
+    number: int
+    time_ns: int
+    values: Mapping[str, Value]
+
+
 class Event(msgspec.Struct, frozen=True):
     """Something happened; rules listen to it and the journal keeps it.
 
@@ -63,20 +112,47 @@ class Event(msgspec.Struct, frozen=True):
     sequence: int = 0
 
 
+Sample: TypeAlias = Frame | Sound | Reading
+
+
 class Observation(msgspec.Struct, frozen=True):
-    """What a pipeline knows of one frame. Transforms return a new one.
+    """What a pipeline knows of one sample. Transforms return a new one.
 
     Attributes:
-        frame: The picture.
-        objects: Things found so far, with names where they were matched.
-        events: What happened in this frame.
+        sample: What the source gave.
+        objects: Things found so far in a picture, with names where they were matched.
+        events: What happened in this sample.
         facts: Anything else, JSON-compatible, by the transform's name.
+        readings: What goes into the journal's ``readings``. A pipeline of readings begins with the sample itself
+            here; transforms clean it, hold it back, or put others beside it.
     """
 
-    frame: Frame
+    sample: Sample
     objects: tuple[Detection, ...] = ()
     events: tuple[Event, ...] = ()
     facts: Mapping[str, Any] = {}
+    readings: tuple[Reading, ...] = ()
+
+    @property
+    def frame(self) -> Frame:
+        """The sample of a pipeline of pictures."""
+        return _as(Frame, self.sample)
+
+    @property
+    def sound(self) -> Sound:
+        """The sample of a pipeline of sound."""
+        return _as(Sound, self.sample)
+
+    @property
+    def reading(self) -> Reading:
+        """The sample of a pipeline of readings."""
+        return _as(Reading, self.sample)
+
+
+def _as(kind: type[S], sample: Sample) -> S:
+    if not isinstance(sample, kind):
+        raise InputError(f"A {kind.__name__.lower()} is needed here, not a {type(sample).__name__.lower()}")
+    return sample
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -116,34 +192,36 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Where frames come from. The constructor takes ``(name, settings, *, clock)`` and opens nothing.
+    """Where samples come from. The constructor takes ``(name, settings, *, clock)`` and opens nothing.
 
     Attributes:
+        gives: Kind of its samples.
         name: Its name in the settings.
-        live: Whether time goes on without us (camera): frames that are not taken in time are lost anyway. A source
+        live: Whether time goes on without us (camera): samples that are not taken in time are lost anyway. A source
             that is not live (files) waits.
-        dropped: Frames it lost itself, pushed out by newer ones before they were taken.
-        unreadable: Pictures that could not be decoded and were left out.
+        dropped: Samples it lost itself, pushed out by newer ones before they were taken.
+        unreadable: What could not be decoded and was left out.
     """
 
+    gives: ClassVar[Gives]
     name: str
     live: bool
     dropped: int
     unreadable: int
 
-    def frames(self) -> Iterator[Frame]:
-        """Yields frames until the source ends or is closed. Called from one thread at a time; called again after it
+    def read(self) -> Iterator[Sample]:
+        """Yields samples until the source ends or is closed. Called from one thread at a time; called again after it
         raised ``UnavailableError``, and then goes on counting.
 
         Raises:
             UnavailableError: It cannot be opened, or broke off; the runner retries with backoff.
             NotFoundError: What it should read does not exist and will not appear by itself.
-            DecodeError: What it holds is no picture or video.
+            DecodeError: What it holds cannot be decoded.
         """
         ...
 
     def close(self) -> None:
-        """Ends ``frames`` within half a second, from any thread; for good. May be called twice."""
+        """Ends ``read`` within half a second, from any thread; for good. May be called twice."""
         ...
 
 
@@ -206,13 +284,27 @@ class Tools(Protocol):
 
 class Transform(Protocol):
     """Adds knowledge to an observation. The constructor takes ``(settings, tools)``. One object serves one pipeline and
-    is called for its frames in order.
+    is called for its samples in order.
+
+    Attributes:
+        takes: Kinds of sample it works on.
+        name: Names its facts.
     """
 
+    takes: ClassVar[frozenset[Gives]]
     name: str
 
     def apply(self, observation: Observation) -> Observation:
         """Returns the observation with more in it."""
+        ...
+
+
+@runtime_checkable
+class Flushing(Protocol):
+    """Optional ability of a transform: it holds something back that is given out when the source has ended."""
+
+    def flush(self) -> Observation | None:
+        """What was held back; None when nothing was."""
         ...
 
 

@@ -41,8 +41,8 @@ def make_source(name: str, settings: SourceSettings, *, clock: Clock) -> Source:
         NotFoundError: No entry point has the name in the settings.
         SettingsError: The options do not fit what is behind it.
     """
-    cls, own = _resolve("edgewise.sources", SOURCES, settings)
-    return cast("Source", cls(name, own, clock=clock))
+    cls = source_class(settings)
+    return cast("Source", cls(name, _own(cls, settings), clock=clock))
 
 
 def make_transform(settings: TransformSettings, tools: Tools) -> Transform:
@@ -52,15 +52,32 @@ def make_transform(settings: TransformSettings, tools: Tools) -> Transform:
         NotFoundError: No entry point, or no model, has the name in the settings.
         SettingsError: The options do not fit what is behind the entry point.
     """
-    cls, own = _resolve("edgewise.transforms", TRANSFORMS, settings)
-    return cast("Transform", cls(own, tools))
+    cls = transform_class(settings)
+    return cast("Transform", cls(_own(cls, settings), tools))
 
 
-def _resolve(group: str, rows: dict[str, str], settings: msgspec.Struct) -> tuple[Any, Any]:
-    """The class behind settings, and the settings it takes."""
+def source_class(settings: SourceSettings) -> Any:
+    """The class behind a source's settings.
+
+    Raises:
+        NotFoundError: No entry point has the name in the settings.
+    """
+    return _find("edgewise.sources", SOURCES, settings)
+
+
+def transform_class(settings: TransformSettings) -> Any:
+    """The class behind a transform's settings.
+
+    Raises:
+        NotFoundError: No entry point has the name in the settings.
+    """
+    return _find("edgewise.transforms", TRANSFORMS, settings)
+
+
+def _find(group: str, rows: dict[str, str], settings: msgspec.Struct) -> Any:
     if not isinstance(settings, ExternalSettings):
         module, _, name = rows[str(settings.__struct_config__.tag)].partition(":")
-        return getattr(importlib.import_module(module), name), settings
+        return getattr(importlib.import_module(module), name)
     found = {point.name: point for point in entry_points(group=group)}
     if settings.use not in found:
         raise NotFoundError(
@@ -69,8 +86,14 @@ def _resolve(group: str, rows: dict[str, str], settings: msgspec.Struct) -> tupl
             kind="entry_point",
             name=settings.use,
         )
-    cls = found[settings.use].load()
+    return found[settings.use].load()
+
+
+def _own(cls: Any, settings: msgspec.Struct) -> msgspec.Struct:
+    """The settings that a class takes: its own, or the options of an external one."""
+    if not isinstance(settings, ExternalSettings):
+        return settings
     try:
-        return cls, msgspec.convert(settings.options, cls.Settings)
+        return cast("msgspec.Struct", msgspec.convert(settings.options, cls.Settings))
     except msgspec.ValidationError as error:
         raise SettingsError(f"Options of {settings.use!r}: {error}", name=settings.use) from error

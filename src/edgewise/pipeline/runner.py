@@ -1,4 +1,4 @@
-"""One running pipeline: a thread that reads a source, a thread that works on its frames.
+"""One running pipeline: a thread that reads a source, a thread that works on its samples.
 
 The reader never waits for the worker unless the source is one that can wait (files): of a live source the newest frame
 wins, and what was pushed out is counted. A source that breaks off is opened again with backoff; an error in one frame
@@ -18,7 +18,17 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError, UnavailableError
 from edgewise.pipeline.backoff import Backoff
-from edgewise.pipeline.base import Event, Frame, Observation, Source, Transform, WhenFull
+from edgewise.pipeline.base import (
+    Event,
+    Flushing,
+    Frame,
+    Observation,
+    Reading,
+    Sample,
+    Source,
+    Transform,
+    WhenFull,
+)
 from edgewise.pipeline.queue import BoundedQueue
 
 # What a source or transform may take to come to its end when the pipeline stops. Past it the (daemon) thread is left.
@@ -56,16 +66,16 @@ class RunnerState(msgspec.Struct, frozen=True):
     Attributes:
         name: Of the pipeline.
         phase: Where it is.
-        frames: Read from the source.
+        frames: Samples read from the source.
         processed: Went through all transforms.
         dropped: Pushed out by newer ones before they were worked on.
-        errors: Frames in which a transform, or the taker of an event, failed.
+        errors: Samples in which a transform, or the taker of an event, failed.
         events: Given out.
         retries: Times the source broke off.
-        fps: Frames processed a second, moving average.
+        fps: Samples processed a second, moving average.
         latency_ms: From taking a frame to having worked on it, moving average.
-        width: Of the newest frame, pixels.
-        height: Of the newest frame, pixels.
+        width: Of the newest picture, pixels.
+        height: Of the newest picture, pixels.
         unreadable: Pictures of the source that could not be decoded and were left out.
         problem: What went wrong last, while it is retrying or failed, or in a frame; empty before anything did.
     """
@@ -96,6 +106,7 @@ class PipelineRunner:
         on_event: Called for each event, with its snapshot stored, in the worker's thread: while it runs, frames wait
             or are dropped.
         clock: For latency and backoff.
+        on_readings: Called with the readings of each observation that has any, in the worker's thread.
         store: Stores a snapshot (JPEG) and returns its digest; without it events have no snapshot.
         queue: Frames that wait at most.
         when_full: None leaves it to the source: a live one drops the oldest, another waits.
@@ -110,6 +121,7 @@ class PipelineRunner:
         on_event: Callable[[Event], None],
         *,
         clock: Clock,
+        on_readings: Callable[[Sequence[Reading]], None] = lambda _: None,
         store: Callable[[bytes], str] | None = None,
         queue: int = 2,
         when_full: WhenFull | None = None,
@@ -119,11 +131,12 @@ class PipelineRunner:
         self.source = source
         self._transforms = tuple(transforms)
         self._on_event = on_event
+        self._on_readings = on_readings
         self._clock = clock
         self._store = store
         self._backoff = backoff or Backoff()
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
-        self._queue: BoundedQueue[Frame] = BoundedQueue(queue, policy)
+        self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._state = RunnerState(name)
@@ -168,7 +181,11 @@ class PipelineRunner:
             )
 
     def latest(self) -> tuple[Observation, bytes] | None:
-        """The newest observation with its drawn picture (JPEG); None before the first."""
+        """The newest observation with its drawn picture (JPEG); None before the first.
+
+        Raises:
+            InputError: It is no pipeline of pictures.
+        """
         with self._changed:
             observation = self._latest
         return None if observation is None else (observation, self._draw(observation))
@@ -191,12 +208,12 @@ class PipelineRunner:
         with self._changed:
             self._changed.wait_for(lambda: self._number() > after or self._stopping.is_set(), timeout_s)
             observation = self._latest
-        if observation is None or observation.frame.number <= after:
+        if observation is None or observation.sample.number <= after:
             return None
         return observation, self._draw(observation)
 
     def _number(self) -> int:
-        return self._latest.frame.number if self._latest is not None else 0
+        return self._latest.sample.number if self._latest is not None else 0
 
     def _draw(self, observation: Observation) -> bytes:
         from edgewise.media.draw import draw_detections
@@ -225,13 +242,15 @@ class PipelineRunner:
             self._queue.close()
 
     def _read_once(self) -> None:
-        for frame in self.source.frames():
+        for sample in self.source.read():
             if self.state().phase is Phase.RETRYING:
                 self._enter(Phase.RUNNING, problem="")
             self._backoff.reset()
-            height, width = frame.image.shape[:2]
-            self._update(frames=frame.number, width=width, height=height)
-            if not self._queue.put(frame):
+            self._update(frames=sample.number)
+            if isinstance(sample, Frame):
+                height, width = sample.image.shape[:2]
+                self._update(width=width, height=height)
+            if not self._queue.put(sample):
                 return
 
     def _retry(self, error: UnavailableError) -> None:
@@ -243,35 +262,57 @@ class PipelineRunner:
         self._stopping.wait(self._backoff.next())
 
     def _work(self) -> None:
-        while (frame := self._queue.get()) is not None:
-            with self._counting_errors(frame):
-                self._process(frame)
+        while (sample := self._queue.get()) is not None:
+            with self._counting_errors(sample.number):
+                self._process(sample)
         if not self._stopping.is_set():
+            self._flush()
             self._enter(Phase.ENDED)
 
-    def _process(self, frame: Frame) -> None:
-        observation = Observation(frame)
-        for transform in self._transforms:
-            observation = transform.apply(observation)
+    def _process(self, sample: Sample) -> None:
+        readings = (sample,) if isinstance(sample, Reading) else ()
+        observation = self._transformed(Observation(sample, readings=readings), self._transforms)
         self._publish(observation)
+        self._hand_on(observation)
+
+    def _transformed(self, observation: Observation, transforms: Sequence[Transform]) -> Observation:
+        for transform in transforms:
+            observation = transform.apply(observation)
+        return observation
+
+    def _flush(self) -> None:
+        """Gives out what transforms held back, through those behind them."""
+        for place, transform in enumerate(self._transforms):
+            if isinstance(transform, Flushing):
+                with self._counting_errors(0):
+                    if held := transform.flush():
+                        self._hand_on(self._transformed(held, self._transforms[place + 1 :]))
+
+    def _hand_on(self, observation: Observation) -> None:
+        number = observation.sample.number
+        if observation.readings:
+            with self._counting_errors(number):
+                self._on_readings(observation.readings)
         if not observation.events:
             return
         blobs: tuple[str, ...] = ()
-        with self._counting_errors(frame):  # an alarm without its picture is better than none
+        with self._counting_errors(number):  # an alarm without its picture is better than none
             blobs = self._snapshot(observation)
         for event in observation.events:
-            with self._counting_errors(frame):
+            with self._counting_errors(number):
                 self._on_event(msgspec.structs.replace(event, blobs=event.blobs + blobs))
 
     def _snapshot(self, observation: Observation) -> tuple[str, ...]:
         """The picture as it was taken; where the boxes are stands in the events."""
         from edgewise.media.images import encode_jpeg
 
-        return () if self._store is None else (self._store(encode_jpeg(observation.frame.image)),)
+        if self._store is None or not isinstance(observation.sample, Frame):
+            return ()
+        return (self._store(encode_jpeg(observation.sample.image)),)
 
     def _publish(self, observation: Observation) -> None:
         now = self._clock.monotonic()
-        latency_ms = (self._clock.time_ns() - observation.frame.time_ns) / 1e6
+        latency_ms = (self._clock.time_ns() - observation.sample.time_ns) / 1e6
         with self._changed:
             before = self._state
             elapsed = now - self._last_done
@@ -288,7 +329,7 @@ class PipelineRunner:
             self._changed.notify_all()
 
     @contextlib.contextmanager
-    def _counting_errors(self, frame: Frame) -> Iterator[None]:
+    def _counting_errors(self, number: int) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -297,7 +338,7 @@ class PipelineRunner:
                 first = problem != self._state.problem
                 self._state = msgspec.structs.replace(self._state, errors=self._state.errors + 1, problem=problem)
             logger.log(
-                logging.ERROR if first else logging.DEBUG, "%s, frame %d failed", self.name, frame.number, exc_info=True
+                logging.ERROR if first else logging.DEBUG, "%s, sample %d failed", self.name, number, exc_info=True
             )
 
     def _update(self, **fields: object) -> None:

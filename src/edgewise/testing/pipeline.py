@@ -3,7 +3,7 @@
 A new source is tested by a subclass::
 
     class TestMySource(SourceContract):
-        def make(self, tmp_path, clock):        # a source that gives at least three frames
+        def make(self, tmp_path, clock):        # a source that gives at least three samples
             return MySource("porch", MySettings(...), clock=clock)
 
         def make_broken(self, tmp_path, clock):  # one whose origin is not there
@@ -23,7 +23,7 @@ import pytest
 
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import DecodeError, NotFoundError, UnavailableError
-from edgewise.pipeline.base import Frame, Observation, Source
+from edgewise.pipeline.base import Frame, Gives, Observation, Reading, Sample, Sound, Source
 
 if TYPE_CHECKING:
     from edgewise.types import Image
@@ -36,10 +36,10 @@ NAME = "porch"
 class SourceContract:
     """What every source promises."""
 
-    frames_wanted = 3
+    samples_wanted = 3
 
     def make(self, tmp_path: Path, clock: Clock) -> Source:
-        """A source named ``porch`` that gives at least ``frames_wanted`` frames without being asked."""
+        """A source named ``porch`` that gives at least ``samples_wanted`` samples without being asked."""
         raise NotImplementedError
 
     def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
@@ -53,24 +53,22 @@ class SourceContract:
         yield source
         source.close()
 
-    def test_frames_are_numbered_rgb_pictures_of_the_source(self, source: Source) -> None:
-        """Numbers count from 1, times do not go back, pictures are uint8 RGB."""
-        frames = list(itertools.islice(source.frames(), self.frames_wanted))
-        assert [frame.number for frame in frames] == list(range(1, self.frames_wanted + 1))
-        assert {frame.source for frame in frames} == {NAME}
-        assert [frame.time_ns for frame in frames] == sorted(frame.time_ns for frame in frames)
-        for frame in frames:
-            assert frame.image.dtype == np.uint8
-            assert frame.image.ndim == 3
-            assert frame.image.shape[2] == 3
+    def test_samples_are_numbered_and_of_the_kind_that_the_source_states(self, source: Source) -> None:
+        """Numbers count from 1, times do not go back; pictures are RGB, sound lies in -1..1."""
+        samples = list(itertools.islice(source.read(), self.samples_wanted))
+        assert [sample.number for sample in samples] == list(range(1, self.samples_wanted + 1))
+        assert {sample.source for sample in samples} == {NAME}
+        assert [sample.time_ns for sample in samples] == sorted(sample.time_ns for sample in samples)
+        for sample in samples:
+            _check_sample(source.gives, sample)
 
     def test_closing_from_another_thread_ends_it_soon(self, source: Source) -> None:
-        """A reader that waits for the next frame is let go."""
+        """A reader that waits for the next sample is let go."""
         ended = threading.Event()
         started = threading.Event()
 
         def read() -> None:
-            for _ in source.frames():
+            for _ in source.read():
                 started.set()
             ended.set()
 
@@ -85,26 +83,48 @@ class SourceContract:
         """A closed source gives nothing more."""
         source.close()
         source.close()
-        assert list(source.frames()) == []
+        assert list(source.read()) == []
 
     def test_making_it_opens_nothing_and_a_missing_origin_is_told_with_a_hint(self, tmp_path: Path) -> None:
-        """Errors come from ``frames``, as one of the seam's, and say what to do."""
+        """Errors come from ``read``, as one of the seam's, and say what to do."""
         source = self.make_broken(tmp_path, SystemClock())
         if source is None:
             pytest.skip("it has no origin that could be missing")
         with pytest.raises((UnavailableError, NotFoundError, DecodeError)) as caught:
-            next(iter(source.frames()))
+            next(iter(source.read()))
         assert caught.value.hint
+
+
+def _check_sample(gives: Gives, sample: Sample) -> None:
+    match sample:
+        case Frame(image=image):
+            assert gives is Gives.FRAME
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            assert image.shape[2] == 3
+        case Sound(samples=samples, rate=rate):
+            assert gives is Gives.SOUND
+            assert samples.dtype == np.float32
+            assert samples.ndim == 1
+            assert samples.size
+            assert np.abs(samples).max() <= 1
+            assert rate > 0
+        case Reading(values=values):
+            assert gives is Gives.READING
+            assert values
+            assert all(value is None or not isinstance(value, float) or np.isfinite(value) for value in values.values())
 
 
 class ScriptedSource:
     """A source for tests of what stands behind it: gives the pictures and raises the errors of a script, in order.
 
     Args:
-        script: Pictures; an exception is raised instead (a later ``frames`` goes on behind it); a callable is called.
+        script: Pictures; an exception is raised instead (a later ``read`` goes on behind it); a callable is called.
         live: See ``Source``.
-        hold: Keeps ``frames`` open after the script until it is closed, as a camera would.
+        hold: Keeps ``read`` open after the script until it is closed, as a camera would.
     """
+
+    gives = Gives.FRAME
 
     def __init__(
         self,
@@ -125,7 +145,7 @@ class ScriptedSource:
         self._hold = hold
         self._closed = threading.Event()
 
-    def frames(self) -> Iterator[Frame]:
+    def read(self) -> Iterator[Frame]:
         """Plays the script."""
         self.opened += 1
         for item in self._script:
@@ -148,6 +168,8 @@ class ScriptedSource:
 
 class FunctionTransform:
     """A transform made of a function."""
+
+    takes = frozenset(Gives)
 
     def __init__(self, function: Callable[[Observation], Observation], name: str = "function") -> None:
         self.name = name

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import UnavailableError
-from edgewise.pipeline.base import Frame
+from edgewise.pipeline.base import Frame, Gives
 
 
 class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="camera"):
@@ -36,6 +36,7 @@ class CameraSource:
     as Video4Linux waits, ten seconds.
     """
 
+    gives = Gives.FRAME
     Settings = CameraSettings
 
     def __init__(self, name: str, settings: CameraSettings, *, clock: Clock) -> None:
@@ -48,7 +49,7 @@ class CameraSource:
         self._number = 0
         self._closed = threading.Event()
 
-    def frames(self) -> Iterator[Frame]:
+    def read(self) -> Iterator[Frame]:
         """Yields what the camera sees; see ``Source``."""
         import cv2
 

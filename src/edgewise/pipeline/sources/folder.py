@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import DecodeError, NotFoundError, TooLargeError
-from edgewise.pipeline.base import Frame
+from edgewise.pipeline.base import Frame, Gives
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # How often a watched folder is looked at. A file counts as written once it did not change between two looks.
@@ -45,6 +45,7 @@ class FolderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 class FolderSource:
     """Gives the pictures of a folder. Keeps the ``Source`` seam. A file that is no picture is left out and counted."""
 
+    gives = Gives.FRAME
     Settings = FolderSettings
 
     def __init__(self, name: str, settings: FolderSettings, *, clock: Clock) -> None:
@@ -58,7 +59,7 @@ class FolderSource:
         self._number = 0
         self._closed = threading.Event()
 
-    def frames(self) -> Iterator[Frame]:
+    def read(self) -> Iterator[Frame]:
         """Yields the pictures; see ``Source``."""
         if not self._folder.is_dir():
             raise NotFoundError(
@@ -77,7 +78,7 @@ class FolderSource:
                     return
 
     def close(self) -> None:
-        """Ends ``frames``."""
+        """Ends ``read``."""
         self._closed.set()
 
     def _listed(self) -> Iterator[Path]:

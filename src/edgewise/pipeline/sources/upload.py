@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import ClosedError
-from edgewise.pipeline.base import Frame, WhenFull
+from edgewise.pipeline.base import Frame, Gives, WhenFull
 from edgewise.pipeline.queue import BoundedQueue
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class UploadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 class UploadSource:
     """Gives what is pushed. Keeps the ``Source`` and ``Pushable`` seams."""
 
+    gives = Gives.FRAME
     Settings = UploadSettings
 
     def __init__(self, name: str, settings: UploadSettings, *, clock: Clock) -> None:
@@ -56,11 +57,11 @@ class UploadSource:
             self._number = number
         return number
 
-    def frames(self) -> Iterator[Frame]:
+    def read(self) -> Iterator[Frame]:
         """Yields what is pushed, until it is closed."""
         while (frame := self._queue.get()) is not None:
             yield frame
 
     def close(self) -> None:
-        """Ends ``frames``."""
+        """Ends ``read``."""
         self._queue.close(discard=True)

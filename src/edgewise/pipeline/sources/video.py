@@ -10,7 +10,7 @@ import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import DecodeError, NotFoundError
-from edgewise.pipeline.base import Frame
+from edgewise.pipeline.base import Frame, Gives
 
 
 class VideoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="video"):
@@ -31,6 +31,7 @@ class VideoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 class VideoSource:
     """Plays a video file. Keeps the ``Source`` seam."""
 
+    gives = Gives.FRAME
     Settings = VideoSettings
 
     def __init__(self, name: str, settings: VideoSettings, *, clock: Clock) -> None:
@@ -43,7 +44,7 @@ class VideoSource:
         self._number = 0
         self._closed = threading.Event()
 
-    def frames(self) -> Iterator[Frame]:
+    def read(self) -> Iterator[Frame]:
         """Yields the frames; see ``Source``."""
         path = Path(self._settings.path)
         if not path.is_file():
@@ -59,7 +60,7 @@ class VideoSource:
                 return
 
     def close(self) -> None:
-        """Ends ``frames``."""
+        """Ends ``read``."""
         self._closed.set()
 
     def _play(self, path: Path) -> Iterator[Frame]:

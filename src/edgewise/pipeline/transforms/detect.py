@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from edgewise.errors import SettingsError
-from edgewise.pipeline.base import Observation, Tools
+from edgewise.pipeline.base import Gives, Observation, Tools
 from edgewise.types import Detections
 
 
@@ -29,6 +29,7 @@ class DetectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 class Detect:
     """Adds the objects that a model finds."""
 
+    takes = frozenset({Gives.FRAME})
     Settings = DetectSettings
     name = "detect"
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgewise.pipeline.base import Event, Observation, Tools
+from edgewise.pipeline.base import Event, Gives, Observation, Tools
 from edgewise.types import Box, Detection
 
 Count = Annotated[int, Meta(ge=1, le=100)]
@@ -178,6 +178,7 @@ def _iou(a: Box, b: Box) -> float:
 class Presence:
     """The transform: keeps the state and turns announcements into events."""
 
+    takes = frozenset({Gives.FRAME})
     Settings = PresenceSettings
     name = "presence"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edgewise.pipeline.base import Observation, Tools
+from edgewise.pipeline.base import Gives, Observation, Tools
 from edgewise.pipeline.faces import FaceRecogniser
 
 
@@ -28,6 +28,7 @@ class RecogniseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 class Recognise:
     """Adds the faces of the frame."""
 
+    takes = frozenset({Gives.FRAME})
     Settings = RecogniseSettings
     name = "recognise"
 
