@@ -29,6 +29,7 @@ from edgewise.pipeline.devices import Devices
 from edgewise.pipeline.kinds import AlarmSettings, LightSettings, LockSettings, ThermostatSettings
 from edgewise.pipeline.rules import Decision, Do, RuleEngine, RuleSettings, Situation
 from edgewise.pipeline.runner import Phase, PipelineRunner
+from edgewise.pipeline.scheduler import Scheduler
 from edgewise.pipeline.sinks.virtual import VirtualDevice
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
@@ -139,6 +140,7 @@ class Door:
             source,
             [make_transform(transform, self) for transform in settings],
             self._take,
+            lane=Scheduler(cores=1).lane(),
             clock=CLOCK,
             store=self._store,
         )

@@ -8,6 +8,7 @@ import pytest
 from edgewise.api.jobs import QUICK_BODY_BYTES, QUICK_NS, TRIAL_CALLS, Gate, Jobs
 from edgewise.errors import BusyError
 from edgewise.node.pool import Pool
+from edgewise.pipeline.scheduler import Scheduler
 
 
 def test_a_kind_is_quick_only_after_its_trial() -> None:
@@ -39,7 +40,7 @@ def test_a_stolen_core_is_forgiven_but_slow_calls_send_a_kind_back_to_the_pool()
 
 
 def test_quick_calls_move_to_the_loop_and_large_ones_stay_on_the_pool() -> None:
-    pool = Pool(workers=1)
+    pool = Pool(Scheduler(cores=1))
 
     async def threads() -> list[str]:
         jobs = Jobs(pool)
@@ -58,14 +59,14 @@ def test_quick_calls_move_to_the_loop_and_large_ones_stay_on_the_pool() -> None:
 
 
 def test_a_full_pool_refuses_at_once() -> None:
-    pool = Pool(workers=1, max_waiting=1)
+    pool = Pool(Scheduler(cores=1), max_waiting=1)
     release = threading.Event()
 
     async def story() -> None:
         jobs = Jobs(pool)
         running = [asyncio.ensure_future(jobs.run(release.wait)) for _ in range(2)]
         await asyncio.sleep(0)
-        assert jobs.waiting == 1
+        assert pool.waiting == 1
         with pytest.raises(BusyError):
             await jobs.run(release.wait)
         release.set()

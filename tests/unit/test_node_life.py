@@ -101,7 +101,7 @@ def test_what_goes_wrong_while_stopping_leaves_nothing_open(
 def test_a_node_that_cannot_be_made_leaves_nothing_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:
-        patch.setattr(node_module, "Pool", lambda **_: 1 / 0)
+        patch.setattr(node_module, "Pool", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Node(settings)
     assert set(threading.enumerate()) == before

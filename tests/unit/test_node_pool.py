@@ -9,6 +9,7 @@ import pytest
 
 from edgewise.errors import BusyError, ClosedError
 from edgewise.node.pool import Pool
+from edgewise.pipeline.scheduler import Scheduler
 
 PATIENCE_S = 10.0
 
@@ -16,7 +17,7 @@ PATIENCE_S = 10.0
 @pytest.fixture
 def pool() -> Iterator[Pool]:
     """One worker, one place to wait."""
-    pool = Pool(workers=1, max_waiting=1)
+    pool = Pool(Scheduler(cores=1), max_waiting=1)
     yield pool
     pool.close()
 
@@ -58,3 +59,18 @@ def test_closing_finishes_the_call_under_way_and_drops_those_that_wait(pool: Poo
     assert waiting.cancelled()
     with pytest.raises(ClosedError):
         pool.submit(str, 2)
+
+
+def test_a_call_that_would_wait_too_long_is_refused_with_the_time_to_come_again() -> None:
+    pool = Pool(Scheduler(cores=1), max_waiting=100, max_wait_s=0.05)
+    go = threading.Event()
+    for _ in range(3):  # calls take a while here
+        pool.submit(go.wait, 0.2).result(PATIENCE_S)
+    calls = [pool.submit(go.wait, PATIENCE_S)]
+    with pytest.raises(BusyError, match="1 workers are busy") as caught:
+        calls += [pool.submit(str, 1) for _ in range(100)]
+    assert caught.value.facts["retry_after_s"] == 1
+    assert len(calls) < 10
+    go.set()
+    assert calls[0].result(PATIENCE_S)
+    pool.close()

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgewise._lib.clock import SystemClock
+from edgewise._lib.clock import ManualClock, SystemClock
 from edgewise.errors import DecodeError, StorageFullError, UnavailableError
 from edgewise.pipeline.backoff import LONGEST_S, Backoff
 from edgewise.pipeline.base import Event, Observation, WhenFull
 from edgewise.pipeline.queue import BoundedQueue
 from edgewise.pipeline.runner import Phase, PipelineRunner
+from edgewise.pipeline.scheduler import Scheduler
 from edgewise.testing.pipeline import PATIENCE_S, FunctionTransform, ScriptedSource, picture
 
 CLOCK = SystemClock()
@@ -32,13 +33,15 @@ def run() -> Iterator[Callable[..., PipelineRunner]]:
     runners: list[PipelineRunner] = []
 
     def start(script: list[Any], *transforms: Callable[[Observation], Observation], **options: Any) -> PipelineRunner:
-        source = ScriptedSource(script, clock=CLOCK, live=options.pop("live", False), hold=options.pop("hold", False))
+        clock = options.pop("clock", CLOCK)
+        source = ScriptedSource(script, clock=clock, live=options.pop("live", False), hold=options.pop("hold", False))
         runner = PipelineRunner(
             "porch",
             source,
             [FunctionTransform(transform) for transform in transforms],
             options.pop("on_event", lambda event: None),
-            clock=CLOCK,
+            lane=Scheduler(cores=1).lane(),
+            clock=clock,
             backoff=NoWait(),
             **options,
         )
@@ -120,7 +123,13 @@ def test_while_it_retries_the_state_says_so_and_stopping_does_not_wait(run: Call
 
     waiting = threading.Event()
     runner = PipelineRunner(
-        "porch", ScriptedSource([GONE], clock=CLOCK), [], lambda event: None, clock=CLOCK, backoff=Long()
+        "porch",
+        ScriptedSource([GONE], clock=CLOCK),
+        [],
+        lambda event: None,
+        lane=Scheduler(cores=1).lane(),
+        clock=CLOCK,
+        backoff=Long(),
     )
     runner.start()
     assert waiting.wait(PATIENCE_S)
@@ -258,3 +267,20 @@ def test_waits_grow_to_their_bound_are_spread_and_start_over_after_success() -> 
     longest.reset()
     assert longest.next() == 0.5
     assert Backoff(uniform=lambda: 0.0).next() == pytest.approx(0.1)
+
+
+def test_samples_past_their_deadline_are_not_worked_on_but_counted(run: Callable[..., PipelineRunner]) -> None:
+    clock = ManualClock()
+    all_read = threading.Event()
+    seen: list[int] = []
+
+    def look(observation: Observation) -> Observation:
+        seen.append(observation.frame.number)
+        assert all_read.wait(PATIENCE_S)
+        clock.advance(1.0)  # the others have waited all that time
+        return observation
+
+    script = [picture(), picture(), picture(), all_read.set]
+    runner = run(script, look, clock=clock, deadline_s=0.5, queue=3)
+    assert runner.join(PATIENCE_S)
+    assert (seen, runner.state().late) == ([1], 2)

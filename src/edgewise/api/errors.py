@@ -111,7 +111,7 @@ def status_of(error: EdgewiseError) -> HTTPStatus:
 def headers_of(error: EdgewiseError) -> list[tuple[bytes, bytes]]:
     """Headers that go with an error."""
     if isinstance(error, BusyError):
-        return [(b"retry-after", b"%d" % RETRY_AFTER_S)]
+        return [(b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_S)).encode())]
     if isinstance(error, MethodError):
         return [(b"allow", ", ".join(error.facts["allowed"]).encode())]  # type: ignore[arg-type]
     if status_of(error) is HTTPStatus.UNAUTHORIZED:

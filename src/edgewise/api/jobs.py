@@ -7,8 +7,10 @@ served faster without it, and keeps nobody waiting. Which models those are is me
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import CancelledError
 from typing import TypeVar
 
 from edgewise.node.pool import Pool
@@ -83,12 +85,6 @@ class Jobs:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._gates: dict[Hashable, Gate] = {}
-        self._under_way = 0
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for a worker."""
-        return max(0, self._under_way - self.pool.workers)
 
     async def run(self, function: Callable[..., T], /, *arguments: object) -> T:
         """Runs a call on the pool.
@@ -96,12 +92,15 @@ class Jobs:
         Raises:
             BusyError: The pool is full.
         """
-        future = self.pool.submit(function, *arguments)
-        self._under_way += 1
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            self._under_way -= 1
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def done(result: T, error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits any more
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+        self.pool.call(done, function, *arguments)
+        return await future
 
     async def run_quickest(self, kind: Hashable, size: int, function: Callable[..., T], /, *arguments: object) -> T:
         """Runs a call where it is done soonest.
@@ -140,3 +139,14 @@ class Jobs:
         if not gate.quick:
             gate.took(took_ns)
         return result
+
+
+def _settle(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:
+    if future.done():  # given up by who asked
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, CancelledError):
+        future.cancel()
+    else:
+        future.set_exception(error)

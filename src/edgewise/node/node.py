@@ -22,6 +22,7 @@ from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.upkeep import Upkeep
 from edgewise.pipeline.rules import RuleEngine
+from edgewise.pipeline.scheduler import Scheduler
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
@@ -59,6 +60,7 @@ class Node:
         devices: What it commands.
         pipelines: Running pipelines by name.
         repository: Its models.
+        scheduler: Hands out turns to all that computes.
         pool: Where what requests ask for is computed.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
@@ -84,7 +86,8 @@ class Node:
             opened.callback(self.journal.close)
             self._upkeep = Upkeep(self.journal.retain)
             opened.callback(self._upkeep.stop)
-            self.pool = Pool(workers=organs.workers(settings), max_waiting=settings.node.max_waiting)
+            self.scheduler = Scheduler(cores=organs.workers(settings))
+            self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
             self._decider = Decider(
                 rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock
@@ -107,6 +110,7 @@ class Node:
             self.pipelines[name] = organs.make_pipeline(
                 name,
                 pipeline,
+                lane=self.scheduler.lane(weight=pipeline.weight),
                 tools=self,
                 on_event=self.accept,
                 on_readings=self.accept_readings,

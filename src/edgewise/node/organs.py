@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgewise.pipeline.base import Event, Reading, Tools
     from edgewise.pipeline.devices import Devices
     from edgewise.pipeline.runner import PipelineRunner
+    from edgewise.pipeline.scheduler import Lane
     from edgewise.pipeline.settings import PipelineSettings
 
 _CLOCK = SystemClock()
@@ -136,6 +137,7 @@ def make_pipeline(
     name: str,
     settings: PipelineSettings,
     *,
+    lane: Lane,
     tools: Tools,
     on_event: Callable[[Event], None],
     on_readings: Callable[[Sequence[Reading]], None],
@@ -151,9 +153,11 @@ def make_pipeline(
         make_source(name, settings.source, clock=clock),
         [make_transform(transform, tools) for transform in settings.transforms],
         on_event,
+        lane=lane,
         clock=clock,
         on_readings=on_readings,
         store=store,
+        deadline_s=settings.deadline_s,
         queue=settings.queue,
         when_full=settings.when_full,
     )
@@ -213,7 +217,7 @@ def enrolment(detector: Model, embedder: Model, store: PeopleStore) -> Enrolment
 
 
 def workers(settings: Settings) -> int:
-    """Workers of the pool: as set, else one per core this process may use."""
+    """The budget in cores: as set, else all that this process may use."""
     return settings.node.workers or cores()
 
 

@@ -1,54 +1,128 @@
-"""The node's one pool of workers: what requests ask for is computed here, so however many there are, they stay inside
-the node's budget of cores. A pipeline computes in its own thread, one frame at a time.
+"""Where what requests ask for is computed: threads that take their turns in one lane of the node's scheduler, behind a
+bounded queue. A call that would wait too long is refused at once rather than served late.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
 from edgewise.errors import BusyError, ClosedError
+from edgewise.pipeline.scheduler import Scheduler
 
 T = TypeVar("T")
+
+# Takes what a call gave: its result, or the error it raised.
+Done: TypeAlias = Callable[[Any, BaseException | None], None]
+_Call: TypeAlias = tuple[Callable[..., Any], tuple[object, ...], Done]
+
+_NEWEST = 0.1  # weight of the newest call in the average length of one
 
 
 class Pool:
     """Threads with a bounded queue. Decoding and inference release the GIL, so threads are enough.
 
     Args:
-        workers: Calls that run at once; one per core of the budget.
-        max_waiting: Calls that may wait; one more is refused at once rather than served late.
+        scheduler: Whose turns the calls take; there are as many threads as it has cores.
+        max_waiting: Calls that may wait; one more is refused.
+        max_wait_s: A call that is expected to wait longer than this is refused as well.
+
+    Attributes:
+        workers: Calls that run at once.
+        max_waiting: Calls that may wait.
     """
 
-    def __init__(self, *, workers: int, max_waiting: int = 256) -> None:
-        self.workers = workers
+    def __init__(self, scheduler: Scheduler, *, max_waiting: int = 256, max_wait_s: float = 10.0) -> None:
+        self.workers = scheduler.cores
         self.max_waiting = max_waiting
-        self._places = threading.BoundedSemaphore(workers + max_waiting)
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pool")
+        self._max_wait_s = max_wait_s
+        self._lane = scheduler.lane()
+        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._calls = 0  # running or waiting
+        self._average_s = 0.0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"pool-{number}", daemon=True) for number in range(self.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def submit(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
-        """Runs a call on a worker.
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return max(0, self._calls - self.workers)
+
+    def call(self, done: Done, function: Callable[..., Any], /, *arguments: object) -> None:
+        """Runs a call on a worker, which then calls ``done(result, error)``; that must be quick and not raise.
 
         Raises:
-            BusyError: All places are taken.
+            BusyError: All places are taken, or the wait would be too long.
             ClosedError: The pool was closed.
         """
-        if not self._places.acquire(blocking=False):
-            raise BusyError(
-                f"All {self.workers} workers are busy and {self.max_waiting} calls wait",
-                hint="Retry in a moment, send fewer requests at once, or raise pool.max_waiting.",
-                limit=self.max_waiting,
-            )
-        try:
-            future = self._executor.submit(function, *arguments)
-        except RuntimeError as error:
-            self._places.release()
-            raise ClosedError("The node is stopping; it computes nothing any more") from error
-        future.add_done_callback(lambda _: self._places.release())
+        with self._gate:
+            if self._closed:
+                raise ClosedError("The node is stopping; it computes nothing any more")
+            self._admit()
+            self._calls += 1
+            self._queue.put((function, arguments, done))
+
+    def submit(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
+        """Runs a call on a worker; like ``call``, with the result as a future."""
+        future: Future[T] = Future()
+
+        def done(result: T, error: BaseException | None) -> None:
+            if isinstance(error, CancelledError):
+                future.cancel()
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call(done, function, *arguments)
         return future
 
     def close(self) -> None:
         """Finishes the calls under way and drops those that wait."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        with self._gate:
+            self._closed = True
+        while not self._queue.empty():
+            if (call := self._queue.get()) is not None:
+                call[2](None, CancelledError())
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _admit(self) -> None:
+        waiting = self._calls - self.workers
+        if waiting < 0:
+            return
+        wait_s = (waiting + 1) * self._average_s / self.workers
+        if waiting >= self.max_waiting or wait_s > self._max_wait_s:
+            raise BusyError(
+                f"All {self.workers} workers are busy and {waiting} calls wait, {wait_s:.1f} s by now",
+                hint="Retry in a moment, send fewer requests at once, or raise node.max_waiting or node.max_wait_s.",
+                limit=self.max_waiting,
+                retry_after_s=max(1, round(wait_s)),
+            )
+
+    def _work(self) -> None:
+        while (call := self._queue.get()) is not None:
+            function, arguments, done = call
+            result, error = None, None
+            with self._lane.turn():
+                start = time.perf_counter()
+                try:
+                    result = function(*arguments)
+                except BaseException as raised:  # noqa: BLE001 - handed to who asked
+                    error = raised
+                self._average_s += _NEWEST * (time.perf_counter() - start - self._average_s)
+            with self._gate:
+                self._calls -= 1
+            done(result, error)
+            del call, function, arguments, done, result, error  # nothing is held while it waits

@@ -37,8 +37,10 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: Stands in every record it makes; keep it.
         data: Folder of its journal, snapshots and people.
-        workers: Calls computed at once, one core each; 0 is one per core of the machine.
+        workers: The budget: what pipelines and requests compute at once, one core each; 0 is one per core of the
+            machine.
         max_waiting: Calls that may wait for a worker; more are refused with 503.
+        max_wait_s: A call that is expected to wait longer for a worker is refused with 503.
         snapshot_bytes: Snapshots kept at most.
     """
 
@@ -46,6 +48,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "edgewise-data"
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     max_waiting: Annotated[int, Meta(ge=1, le=65536)] = 256
+    max_wait_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     snapshot_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
 
 

@@ -30,6 +30,7 @@ from edgewise.pipeline.base import (
     WhenFull,
 )
 from edgewise.pipeline.queue import BoundedQueue
+from edgewise.pipeline.scheduler import Lane
 
 # What a source or transform may take to come to its end when the pipeline stops. Past it the (daemon) thread is left.
 STOP_TIMEOUT_S = 0.9
@@ -69,6 +70,7 @@ class RunnerState(msgspec.Struct, frozen=True):
         frames: Samples read from the source.
         processed: Went through all transforms.
         dropped: Pushed out by newer ones before they were worked on.
+        late: Not worked on, because they were older than the deadline.
         errors: Samples in which a transform, or the taker of an event, failed.
         events: Given out.
         retries: Times the source broke off.
@@ -85,6 +87,7 @@ class RunnerState(msgspec.Struct, frozen=True):
     frames: int = 0
     processed: int = 0
     dropped: int = 0
+    late: int = 0
     errors: int = 0
     events: int = 0
     retries: int = 0
@@ -105,10 +108,12 @@ class PipelineRunner:
         transforms: What is done with each frame, in order.
         on_event: Called for each event, with its snapshot stored, in the worker's thread: while it runs, frames wait
             or are dropped.
+        lane: Whose turns the transforms take.
         clock: For latency and backoff.
         on_readings: Called with the readings of each observation that has any, in the worker's thread.
         store: Stores a snapshot (JPEG) and returns its digest; without it events have no snapshot.
-        queue: Frames that wait at most.
+        deadline_s: A sample older than this is not worked on any more; 0 for none.
+        queue: Samples that wait at most.
         when_full: None leaves it to the source: a live one drops the oldest, another waits.
         backoff: How long to wait before a source that broke off is opened again.
     """
@@ -120,9 +125,11 @@ class PipelineRunner:
         transforms: Sequence[Transform],
         on_event: Callable[[Event], None],
         *,
+        lane: Lane,
         clock: Clock,
         on_readings: Callable[[Sequence[Reading]], None] = lambda _: None,
         store: Callable[[bytes], str] | None = None,
+        deadline_s: float = 0.0,
         queue: int = 2,
         when_full: WhenFull | None = None,
         backoff: Backoff | None = None,
@@ -132,6 +139,8 @@ class PipelineRunner:
         self._transforms = tuple(transforms)
         self._on_event = on_event
         self._on_readings = on_readings
+        self._lane = lane
+        self._deadline_ns = int(deadline_s * 1e9)
         self._clock = clock
         self._store = store
         self._backoff = backoff or Backoff()
@@ -263,6 +272,9 @@ class PipelineRunner:
 
     def _work(self) -> None:
         while (sample := self._queue.get()) is not None:
+            if self._deadline_ns and self._clock.time_ns() - sample.time_ns > self._deadline_ns:
+                self._update(late=self._state.late + 1)
+                continue
             with self._counting_errors(sample.number):
                 self._process(sample)
         if not self._stopping.is_set():
@@ -277,7 +289,8 @@ class PipelineRunner:
 
     def _transformed(self, observation: Observation, transforms: Sequence[Transform]) -> Observation:
         for transform in transforms:
-            observation = transform.apply(observation)
+            with self._lane.turn():
+                observation = transform.apply(observation)
         return observation
 
     def _flush(self) -> None:
@@ -308,7 +321,9 @@ class PipelineRunner:
 
         if self._store is None or not isinstance(observation.sample, Frame):
             return ()
-        return (self._store(encode_jpeg(observation.sample.image)),)
+        with self._lane.turn():
+            jpeg = encode_jpeg(observation.sample.image)
+        return (self._store(jpeg),)
 
     def _publish(self, observation: Observation) -> None:
         now = self._clock.monotonic()

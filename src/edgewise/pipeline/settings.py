@@ -27,6 +27,9 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         source: Where its frames come from.
         transforms: What is done with each frame, in order.
+        weight: Its part of the node's computing time, in proportion to the weights of the others, when there is not
+            enough for all.
+        deadline_s: A sample that has waited longer than this is not worked on any more, and counted; 0 never is.
         queue: Frames that wait at most between reading and the first transform.
         when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
             drops the oldest, a stored one waits.
@@ -34,5 +37,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: SourceSettings
     transforms: tuple[TransformSettings, ...] = ()
+    weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    deadline_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     queue: Annotated[int, Meta(ge=1, le=64)] = 2
     when_full: WhenFull | None = None

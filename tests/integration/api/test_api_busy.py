@@ -79,7 +79,7 @@ def test_one_request_too_many_is_told_to_come_again_in_the_form_of_its_api(
     ):
         assert (refused.status_code, refused.headers["retry-after"]) == (503, str(RETRY_AFTER_S))
         assert refused.json()["error"]["code"] == "busy"
-        assert refused.json()["error"]["facts"] == {"limit": 1}
+        assert refused.json()["error"]["facts"] == {"limit": 1, "retry_after_s": RETRY_AFTER_S}
 
 
 def test_everything_that_computes_nothing_is_answered_meanwhile(

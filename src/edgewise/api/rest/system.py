@@ -111,7 +111,7 @@ def read_system(context: Injected) -> System:
         uptime_s=(node.clock.time_ns() - node.started_ns) / 1e9,
         cpu=Processor(series.cpu_percent[-1], os.cpu_count() or 1),
         memory=Memory(series.rss_bytes[-1], os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
-        pool=PoolUse(context.jobs.pool.workers, context.jobs.waiting, context.jobs.pool.max_waiting),
+        pool=PoolUse(context.jobs.pool.workers, context.jobs.pool.waiting, context.jobs.pool.max_waiting),
         series=series,
     )
 
