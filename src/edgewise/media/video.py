@@ -8,18 +8,64 @@ from typing import TYPE_CHECKING, Any
 
 from edgewise.errors import DecodeError, MissingExtraError, NotFoundError, TooLargeError
 from edgewise.media.images import MAX_PIXELS
+from edgewise.media.picture import Picture, luma_of
 
 if TYPE_CHECKING:
-    from edgewise.types import Image
+    from edgewise.types import Array, Image
 
 MAX_BAD_PACKETS = 100
 """Damaged packets in a row that are skipped; recordings that were cut off have a few."""
 
 _PROTOCOLS = "file"
+# Pixel formats whose first plane is the luma, a byte each.
+_LUMA_FIRST = frozenset(
+    {"gray", "nv12", "nv21", "yuv410p", "yuv411p", "yuv420p", "yuv422p", "yuv440p", "yuv444p"}
+    | {"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p"}
+)
+
+
+class DecodedPicture(Picture):
+    """A frame of PyAV, upright.
+
+    Args:
+        frame: An ``av.VideoFrame``.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._turns = round(frame.rotation / 90) % 4
+        sideways = self._turns % 2 == 1
+        super().__init__(
+            frame.height if sideways else frame.width,
+            frame.width if sideways else frame.height,
+        )
+        self._frame = frame
+
+    def _make_image(self) -> Image:
+        return self._upright(self._frame.to_ndarray(format="rgb24"))
+
+    def _make_luma(self) -> Array:
+        import numpy as np
+
+        if self._frame.format.name not in _LUMA_FIRST:
+            return luma_of(self._image if self._image is not None else self._make_image())
+        plane = self._frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size]
+        return self._upright(rows.reshape(plane.height, plane.line_size)[:, : plane.width])
+
+    def _upright(self, pixels: Array) -> Array:
+        import numpy as np
+
+        return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
 
 
 def frames(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[float, Image]]:
-    """The frames of a video file in order, upright, as RGB.
+    """The frames of a video file in order, upright, as RGB; see ``pictures``."""
+    for at, picture in pictures(path, max_pixels=max_pixels):
+        yield at, picture.image
+
+
+def pictures(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[float, Picture]]:
+    """The frames of a video file in order, turned into RGB when somebody looks.
 
     A few damaged packets are skipped, as players do. FFmpeg may open nothing but local files, whatever a playlist
     inside the file says.
@@ -46,7 +92,7 @@ def frames(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[
                 raise DecodeError(f"{path} holds no video", file=str(path))
             stream = container.streams.video[0]
             _check_size(stream.width, stream.height, max_pixels)
-            yield from _upright(_decoded(container, stream, av), max_pixels)
+            yield from _timed(_decoded(container, stream, av), max_pixels)
     except av.error.FFmpegError as error:
         raise DecodeError(f"{path} is no video that can be decoded: {error.strerror}", file=str(path)) from error
 
@@ -73,17 +119,13 @@ def _decoded(container: Any, stream: Any, av: Any) -> Iterator[Any]:
         yield from decoded
 
 
-def _upright(decoded: Iterator[Any], max_pixels: int) -> Iterator[tuple[float, Image]]:
-    import numpy as np
-
+def _timed(decoded: Iterator[Any], max_pixels: int) -> Iterator[tuple[float, Picture]]:
     first: float | None = None
     for frame in decoded:
         _check_size(frame.width, frame.height, max_pixels)
         at = float(frame.time) if frame.time is not None else 0.0
         first = at if first is None else first
-        picture = frame.to_ndarray(format="rgb24")
-        turns = round(frame.rotation / 90) % 4
-        yield at - first, np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+        yield at - first, DecodedPicture(frame)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

@@ -12,6 +12,7 @@ from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
 from edgewise.node.library import default_cache, session_options
 from edgewise.node.repository import ModelRepository
@@ -160,6 +161,7 @@ def make_pipeline(
         deadline_s=settings.deadline_s,
         queue=settings.queue,
         when_full=settings.when_full,
+        mask=Mask(settings.mask),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, r
 import msgspec
 
 from edgewise.errors import InputError
+from edgewise.media.picture import Picture, luma_of
 from edgewise.types import Detection
 
 if TYPE_CHECKING:
@@ -49,13 +50,34 @@ class Frame(msgspec.Struct, frozen=True):
         source: Name of the source in the settings.
         number: Counts from 1 since the source was made, dropped frames included.
         time_ns: When it was taken, nanoseconds since the Unix epoch.
-        image: ``uint8`` ``[height, width, 3]`` RGB. Nobody writes into it.
+        picture: What was taken: ``uint8`` ``[height, width, 3]`` RGB, or a ``Picture`` that becomes it when somebody
+            looks.
     """
 
     source: str
     number: int
     time_ns: int
-    image: Image
+    picture: Image | Picture
+
+    @property
+    def image(self) -> Image:
+        """``uint8`` ``[height, width, 3]`` RGB. Nobody writes into it."""
+        return self.picture.image if isinstance(self.picture, Picture) else self.picture
+
+    @property
+    def luma(self) -> Array:
+        """Brightness alone, ``uint8`` ``[height, width]``: cheaper than the whole. Nobody writes into it."""
+        return self.picture.luma if isinstance(self.picture, Picture) else luma_of(self.picture)
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.picture.width if isinstance(self.picture, Picture) else self.picture.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.picture.height if isinstance(self.picture, Picture) else self.picture.shape[0]
 
 
 class Sound(msgspec.Struct, frozen=True):
@@ -125,6 +147,8 @@ class Observation(msgspec.Struct, frozen=True):
         facts: Anything else, JSON-compatible, by the transform's name.
         readings: What goes into the journal's ``readings``. A pipeline of readings begins with the sample itself
             here; transforms clean it, hold it back, or put others beside it.
+        still: Nothing moved in this picture, so what can be seen in it was seen before: transforms that look at
+            pictures repeat what they found in the last one that was not still, without computing it again.
     """
 
     sample: Sample
@@ -132,6 +156,7 @@ class Observation(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
     facts: Mapping[str, Any] = {}
     readings: tuple[Reading, ...] = ()
+    still: bool = False
 
     @property
     def frame(self) -> Frame:
@@ -155,6 +180,24 @@ def _as(kind: type[S], sample: Sample) -> S:
     return sample
 
 
+class Origin(enum.StrEnum):
+    """Who wants something done, most binding first.
+
+    ``safety`` is the node itself (locking again, fail-safe states), ``app`` a person through the console, an app or Home
+    Assistant, ``parent`` the node above, ``rule`` a rule of this node.
+    """
+
+    SAFETY = "safety"
+    APP = "app"
+    PARENT = "parent"
+    RULE = "rule"
+
+    def outranks(self, other: Origin) -> bool:
+        """Whether this one binds more."""
+        order = list(Origin)
+        return order.index(self) < order.index(other)
+
+
 class Action(msgspec.Struct, frozen=True):
     """One command for one device.
 
@@ -165,6 +208,10 @@ class Action(msgspec.Struct, frozen=True):
         key: Idempotency key: of all actions with one key, one acts. Never empty.
         expires_ns: From this time on (nanoseconds since the Unix epoch) it is too late and must not act.
         cause: Who asked: a rule's name, or the person or program behind a request.
+        origin: How binding it is; while a more binding one holds the device, this one is ``overruled``.
+        hold_s: Seconds that less binding ones are kept away once it is done; None leaves it to the device's settings.
+        deadline_s: The time of ``expires_ns`` by the node's monotonic clock, where it is known: what is too late by
+            either clock is too late, so a wall clock that was set back revives nothing.
     """
 
     device: str
@@ -173,6 +220,9 @@ class Action(msgspec.Struct, frozen=True):
     key: str
     expires_ns: int
     cause: str = ""
+    origin: Origin = Origin.RULE
+    hold_s: float | None = None
+    deadline_s: float | None = None
 
 
 class Status(enum.StrEnum):
@@ -181,14 +231,34 @@ class Status(enum.StrEnum):
     DONE = "done"
     REPEATED = "repeated"
     EXPIRED = "expired"
+    OVERRULED = "overruled"
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A device is held: what binds less than ``origin`` is overruled until then.
+
+    Attributes:
+        origin: Of the command that holds it.
+        cause: Who asked for it.
+        since_ns: Nanoseconds since the Unix epoch.
+        until_ns: Nanoseconds since the Unix epoch, as the clock was when it began.
+    """
+
+    origin: Origin
+    cause: str
+    since_ns: int
+    until_ns: int
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The answer to an action: ``done`` (confirmed by the device), or why it did not act; ``state`` is the device's."""
+    """The answer to an action: ``done`` (confirmed by the device), or why it did not act; ``state`` is the device's,
+    and ``hold`` who holds it now.
+    """
 
     device: str
     status: Status
     state: dict[str, Any]
+    hold: Hold | None = None
 
 
 class Source(Protocol):

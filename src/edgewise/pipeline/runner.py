@@ -17,6 +17,7 @@ import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError, UnavailableError
+from edgewise.media.mask import Mask
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import (
     Event,
@@ -116,6 +117,7 @@ class PipelineRunner:
         queue: Samples that wait at most.
         when_full: None leaves it to the source: a live one drops the oldest, another waits.
         backoff: How long to wait before a source that broke off is opened again.
+        mask: Parts of pictures that are blanked before anything else sees them.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class PipelineRunner:
         queue: int = 2,
         when_full: WhenFull | None = None,
         backoff: Backoff | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -144,6 +147,7 @@ class PipelineRunner:
         self._clock = clock
         self._store = store
         self._backoff = backoff or Backoff()
+        self._mask = mask or Mask(())
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
         self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
@@ -257,10 +261,16 @@ class PipelineRunner:
             self._backoff.reset()
             self._update(frames=sample.number)
             if isinstance(sample, Frame):
-                height, width = sample.image.shape[:2]
-                self._update(width=width, height=height)
+                sample = self._masked(sample)
+                self._update(width=sample.width, height=sample.height)
             if not self._queue.put(sample):
                 return
+
+    def _masked(self, frame: Frame) -> Frame:
+        """From here on nobody sees what the settings mask."""
+        if not self._mask:
+            return frame
+        return msgspec.structs.replace(frame, picture=self._mask.cover(frame.picture))
 
     def _retry(self, error: UnavailableError) -> None:
         if self._stopping.is_set():

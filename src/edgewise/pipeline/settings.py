@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edgewise.pipeline.base import WhenFull
 from edgewise.pipeline.external import ExternalSettings
+from edgewise.pipeline.places import Polygon
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.upload import UploadSettings
@@ -33,6 +34,8 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         queue: Frames that wait at most between reading and the first transform.
         when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
             drops the oldest, a stored one waits.
+        mask: Polygons that are blanked in every picture before it is worked on, shown, stored or sent. Corners are
+            ``[x, y]`` in shares of the picture's width and height, 0..1 from its top left corner.
     """
 
     source: SourceSettings
@@ -41,3 +44,4 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     queue: Annotated[int, Meta(ge=1, le=64)] = 2
     when_full: WhenFull | None = None
+    mask: Annotated[tuple[Polygon, ...], Meta(max_length=64)] = ()

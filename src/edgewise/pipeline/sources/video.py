@@ -67,9 +67,9 @@ class VideoSource:
         from edgewise.media import video
 
         start = self._clock.monotonic()
-        for time_s, image in video.frames(path):
+        for time_s, picture in video.pictures(path):
             early_s = start + time_s - self._clock.monotonic() if self.live else 0.0
             if self._closed.wait(early_s) if early_s > 0 else self._closed.is_set():
                 return
             self._number += 1
-            yield Frame(self.name, self._number, self._clock.time_ns(), image)
+            yield Frame(self.name, self._number, self._clock.time_ns(), picture)
