@@ -54,10 +54,10 @@ def test_a_lock_unlocks_and_locks_again_by_itself() -> None:
     home = Home()
     assert home.tell("door", "unlock") is Status.DONE
     home.clock.advance(4.9)
-    home.devices.relock()
+    home.devices.keep_safe()
     assert home.state("door")["state"] == "unlocked"
     home.clock.advance(0.2)
-    home.devices.relock()
+    home.devices.keep_safe()
     assert home.state("door") == {"kind": "lock", "state": "locked", "available": True}
 
 
@@ -67,7 +67,7 @@ def test_unlocking_again_starts_the_time_anew() -> None:
     home.clock.advance(4)
     home.tell("door", "unlock")
     home.clock.advance(4)
-    home.devices.relock()
+    home.devices.keep_safe()
     assert home.state("door")["state"] == "unlocked"
 
 
@@ -186,7 +186,7 @@ def test_a_way_out_stays_open_when_the_node_stops() -> None:
     devices.perform(Action("exit", "unlock", {}, key="one", expires_ns=clock.time_ns() + 1_000_000_000))
     assert devices.fail_safe() == []
     clock.advance(60)
-    devices.relock()
+    devices.keep_safe()
     assert devices.get("exit").state["state"] == "unlocked"
 
 
@@ -210,10 +210,10 @@ def test_a_lock_that_was_left_open_by_a_node_that_died_is_locked() -> None:
     devices = Devices([lock], clock=clock)
     lock.apply(Unlock(), key="not ours", expires_ns=0)
     clock.advance(4)
-    devices.relock()
+    devices.keep_safe()
     assert lock.state["state"] == "unlocked"
     clock.advance(2)
-    devices.relock()
+    devices.keep_safe()
     assert lock.state["state"] == "locked"
 
 
@@ -268,14 +268,14 @@ def test_a_lock_that_may_have_opened_is_asked_to_lock_until_it_confirms(error: E
     with pytest.raises(type(error)):
         act(devices, clock)
     clock.advance(5)
-    devices.relock()
-    devices.relock()
+    devices.keep_safe()
+    devices.keep_safe()
     assert lock.received == [Unlock(), Lock()]
     lock.answers = True
     clock.advance(1)
-    devices.relock()
+    devices.keep_safe()
     clock.advance(60)
-    devices.relock()
+    devices.keep_safe()
     assert lock.received == [Unlock(), Lock(), Lock()]
 
 

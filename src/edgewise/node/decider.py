@@ -17,6 +17,7 @@ import msgspec
 
 from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, RetryError
 from edgewise.journal.base import Consumers, Followable, Journal
+from edgewise.node.acceptances import Acceptances
 from edgewise.node.patience import append_patiently
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action, Event, Status
@@ -51,6 +52,7 @@ class Decider:
         people: Whom events may name.
         clock: The time that rules see.
         backoff: How long to wait before what failed is tried again.
+        acceptances: When this process accepted events; commands then are late by that as well as by the wall clock.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Decider:
         people: PeopleStore,
         clock: Clock,
         backoff: Backoff | None = None,
+        acceptances: Acceptances | None = None,
     ) -> None:
         self._rules = rules
+        self._acceptances = acceptances
         self._journal = journal
         self._devices = devices
         self._people = people
@@ -176,12 +180,17 @@ class Decider:
             return None
 
     def _carry_out(self, firing: Firing, record: Record) -> Entry:
-        actions = [self._perform(action) for action in firing.actions]
+        actions = [self._perform(self._stamped(action, record)) for action in firing.actions]
         return Entry(
             _kind_of({str(action["status"]) for action in actions}),
             {"rule": firing.rule, "event": _reference(record), "why": dict(firing.why), "actions": actions},
             blobs=record.blobs,
         )
+
+    def _stamped(self, action: Action, record: Record) -> Action:
+        if self._acceptances is None:
+            return action
+        return self._acceptances.stamp(action, sequence=record.sequence, time_ns=record.time_ns)
 
     def _perform(self, action: Action) -> dict[str, Any]:
         told = {"device": action.device, "command": action.command, "arguments": dict(action.arguments)}
@@ -210,7 +219,9 @@ class Decider:
 def _kind_of(statuses: set[str]) -> str:
     if "failed" in statuses:
         return "decision.failed"
-    return "decision.expired" if statuses == {Status.EXPIRED.value} else "decision.done"
+    if statuses in ({Status.EXPIRED.value}, {Status.OVERRULED.value}):
+        return f"decision.{statuses.pop()}"
+    return "decision.done"
 
 
 def _reference(record: Record) -> dict[str, Any]:

@@ -13,14 +13,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import NotFoundError
+from edgewise.errors import EdgewiseError, EngineError, NotFoundError
 from edgewise.media.images import limit_threads
 from edgewise.node import organs
-from edgewise.node.decider import EVENTS, Decider
+from edgewise.node.acceptances import Acceptances
+from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.upkeep import Upkeep
+from edgewise.pipeline.base import Origin
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
 from edgewise.telemetry.resources import ResourceMonitor
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.node.settings import Settings
     from edgewise.people.store import Person
-    from edgewise.pipeline.base import Event, Reading
+    from edgewise.pipeline.base import Action, Event, Hold, Outcome, Reading
     from edgewise.pipeline.runner import PipelineRunner
+    from edgewise.pipeline.safekeeping import Safety
 
 AUDIT = "audit"
 READINGS = "readings"
@@ -80,7 +85,8 @@ class Node:
             opened.callback(self.repository.close)
             self.people = organs.open_store(settings, clock=self.clock)
             opened.callback(self.people.close)
-            self.devices = organs.make_devices(settings, clock=self.clock)
+            broker = organs.make_broker(settings, clock=self.clock)
+            self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
             opened.callback(self.devices.close)
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
             opened.callback(self.journal.close)
@@ -89,8 +95,15 @@ class Node:
             self.scheduler = Scheduler(cores=organs.workers(settings))
             self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
+            newest = self.journal.read(EVENTS, limit=1, newest_first=True)
+            self._acceptances = Acceptances(self.clock, before=newest[0].sequence if newest else 0)
             self._decider = Decider(
-                rules, journal=self.journal, devices=self.devices, people=self.people, clock=self.clock
+                rules,
+                journal=self.journal,
+                devices=self.devices,
+                people=self.people,
+                clock=self.clock,
+                acceptances=self._acceptances,
             )
             self._opened = opened.pop_all()
 
@@ -149,7 +162,7 @@ class Node:
         """
         body = {**event.body, "source": event.source}
         entry = Entry(event.kind, body, event.blobs, event.time_ns)
-        append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
+        self._acceptances.accept(append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping))
 
     def accept_readings(self, readings: Sequence[Reading]) -> None:
         """Takes readings in: when this returns they are on disk; see ``accept``."""
@@ -171,6 +184,52 @@ class Node:
     def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Writes what somebody changed (people, settings, models) into the ``audit`` stream."""
         self.journal.append(AUDIT, [Entry(kind, dict(facts))])
+
+    def command(self, action: Action, *, client: str = "") -> Outcome:
+        """Commands a device for a person or an app, and writes down what came of it, whatever it was.
+
+        Args:
+            action: What is wanted.
+            client: Where the request came from.
+
+        Raises:
+            EdgewiseError: As ``Devices.perform``.
+        """
+        body: dict[str, Any] = {**msgspec.to_builtins(action), "client": client}
+        try:
+            outcome = self.devices.perform(action)
+        except Exception as error:
+            told = error if isinstance(error, EdgewiseError) else EngineError(repr(error))
+            body["error"] = {"code": told.code, "message": told.message, "hint": told.hint}
+            self._tell("device.command", {**body, "status": "failed"})
+            raise
+        body["hold"] = msgspec.to_builtins(outcome.hold)
+        self._tell("device.command", {**body, "status": outcome.status.value, "state": outcome.state})
+        return outcome
+
+    def release(self, device: str, *, cause: str, client: str = "") -> Hold | None:
+        """Ends the hold of a device for a person or an app; returns who held it.
+
+        Raises:
+            NotFoundError: No device has that name.
+        """
+        hold = self.devices.release(device)
+        if hold is not None:
+            facts = {"device": device, "cause": cause, "client": client, "hold": msgspec.to_builtins(hold)}
+            self._tell("device.released", facts)
+        return hold
+
+    def _tell_safety(self, safety: Safety) -> None:
+        """Writes down what the node did with a device by itself."""
+        facts: dict[str, Any] = {"device": safety.device, "command": safety.command, "reason": safety.reason.value}
+        facts |= {"origin": Origin.SAFETY.value, "state": safety.state, "status": "failed" if safety.error else "done"}
+        if safety.error:
+            facts["error"] = {"code": safety.error.code, "message": safety.error.message, "hint": safety.error.hint}
+        self._tell("device.fail_safe", facts)
+
+    def _tell(self, kind: str, facts: dict[str, Any]) -> None:
+        """What was done is told, however long the disk stays full."""
+        append_patiently(self.journal, DECISIONS, [Entry(kind, facts)], stopped=self._stopping)
 
     def pipeline(self, name: str) -> PipelineRunner:
         """A running pipeline.

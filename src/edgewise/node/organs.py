@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from edgewise.pipeline.base import Event, Reading, Tools
     from edgewise.pipeline.devices import Devices
     from edgewise.pipeline.runner import PipelineRunner
+    from edgewise.pipeline.safekeeping import Safety
     from edgewise.pipeline.scheduler import Lane
     from edgewise.pipeline.settings import PipelineSettings
+    from edgewise.pipeline.sinks.mqtt import Broker
 
 _CLOCK = SystemClock()
 
@@ -120,18 +122,27 @@ def model_name(name_or_path: str) -> str:
     return load_manifest(Path(name_or_path)).name if "/" in name_or_path else name_or_path
 
 
-def make_devices(settings: Settings, *, clock: Clock = _CLOCK) -> Devices:
+def make_broker(settings: Settings, *, clock: Clock = _CLOCK) -> Broker | None:
+    """The connection to the broker, which is not started yet; None when the settings name none."""
+    from edgewise.pipeline.sinks.mqtt import Broker
+
+    return Broker(settings.mqtt, node=settings.node.name, clock=clock) if settings.mqtt else None
+
+
+def make_devices(
+    settings: Settings, broker: Broker | None, *, told: Callable[[Safety], None], clock: Clock = _CLOCK
+) -> Devices:
     """All devices: those with a topic on the broker, the others virtual."""
     from edgewise.pipeline.devices import Devices
-    from edgewise.pipeline.sinks.mqtt import Broker
+    from edgewise.pipeline.ledger import Ledger
     from edgewise.pipeline.sinks.virtual import VirtualDevice
 
-    broker = Broker(settings.mqtt, node=settings.node.name, clock=clock) if settings.mqtt else None
     devices = [
         broker.device(name, device) if broker and device.topic else VirtualDevice(name, device)
         for name, device in settings.devices.items()
     ]
-    return Devices(devices, clock=clock, connections=[broker] if broker else [])
+    ledger = Ledger(data_folder(settings) / "commands.db")
+    return Devices(devices, clock=clock, connections=[broker] if broker else [], ledger=ledger, told=told)
 
 
 def make_pipeline(

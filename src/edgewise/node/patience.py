@@ -21,8 +21,8 @@ def append_patiently(
     *,
     stopped: threading.Event,
     backoff: Backoff | None = None,
-) -> None:
-    """Appends, and tries again for as long as what is in the way may pass (a full disk).
+) -> range:
+    """Appends, and tries again for as long as what is in the way may pass (a full disk); returns the sequences.
 
     Raises:
         RetryError: It was in the way until ``stopped`` was set.
@@ -30,8 +30,7 @@ def append_patiently(
     backoff = backoff or Backoff()
     while True:
         try:
-            journal.append(stream, entries)
-            return
+            return journal.append(stream, entries)
         except RetryError as error:
             logger.warning("%s cannot be written: %s", stream, error)
             if stopped.wait(backoff.next()):

@@ -18,6 +18,8 @@ from edgewise.errors import InputError, NotFoundError
 Celsius = Annotated[float, Meta(ge=-50, le=100)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 Kelvin = Annotated[int, Meta(ge=1000, le=20000)]
+# A day: nobody means to keep the rules away for longer by one press of a button.
+MAX_HOLD_S = 86400.0
 Topic = Annotated[str, Meta(pattern=r"^[^#+\x00]*$", max_length=256)]
 
 
@@ -27,11 +29,15 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     Attributes:
         topic: Base MQTT topic of a real device (``TOPIC/set``, ``TOPIC/state``, ``TOPIC/availability``); empty for a
             virtual one.
-        confirm_s: Seconds a real device has to confirm a command by its state.
+        confirm_s: Seconds a real device has to confirm a command by its state; then it is brought to its fail-safe
+            state.
+        hold_s: Seconds that what a person (or the parent) commanded keeps less binding ones away; ``null`` is the
+            kind's own: 10 for a lock, 300 for a light, 3600 for a thermostat, 0 for an alarm.
     """
 
     topic: Topic = ""
     confirm_s: Annotated[float, Meta(gt=0, le=60)] = 3.0
+    hold_s: Annotated[float, Meta(ge=0, le=MAX_HOLD_S)] | None = None
 
 
 class LockSettings(_Settings, frozen=True, tag="lock", kw_only=True):
@@ -39,7 +45,7 @@ class LockSettings(_Settings, frozen=True, tag="lock", kw_only=True):
 
     Attributes:
         relock_s: Locks again this long after the node unlocked it, or found it unlocked at its start; 0 never does.
-        fail_safe: Where it goes when the node stops.
+        fail_safe: Where it goes when the node stops, dies, or gets no confirmation.
     """
 
     relock_s: Annotated[float, Meta(ge=0, le=86400)] = 5.0
@@ -160,17 +166,19 @@ Command: TypeAlias = Lock | Unlock | TurnOn | TurnOff | SetTemperature | Raise |
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """What a kind of device starts as, and which commands it takes."""
+    """What a kind of device starts as, which commands it takes, and how long a person's command holds it."""
 
     initial: State
     commands: Mapping[str, type[Command]]
+    hold_s: float
 
 
+# A cleared alarm is not held: it has to be free to be raised again.
 KINDS: dict[type[DeviceSettings], Kind] = {
-    LockSettings: Kind(LockState(), {"lock": Lock, "unlock": Unlock}),
-    LightSettings: Kind(LightState(), {"turn_on": TurnOn, "turn_off": TurnOff}),
-    ThermostatSettings: Kind(ThermostatState(), {"set_temperature": SetTemperature}),
-    AlarmSettings: Kind(AlarmState(), {"raise": Raise, "clear": Clear}),
+    LockSettings: Kind(LockState(), {"lock": Lock, "unlock": Unlock}, 10.0),
+    LightSettings: Kind(LightState(), {"turn_on": TurnOn, "turn_off": TurnOff}, 300.0),
+    ThermostatSettings: Kind(ThermostatState(), {"set_temperature": SetTemperature}, 3600.0),
+    AlarmSettings: Kind(AlarmState(), {"raise": Raise, "clear": Clear}, 0.0),
 }
 
 
@@ -245,8 +253,53 @@ def transition(state: State, command: Command) -> State:
     assert_never(command)
 
 
+def hold_s(settings: DeviceSettings) -> float:
+    """How long a person's command holds a device that is not told otherwise."""
+    return KINDS[type(settings)].hold_s if settings.hold_s is None else settings.hold_s
+
+
+def state_of(facts: Mapping[str, Any]) -> State | None:
+    """The state in what a device tells of itself; None while it is unknown."""
+    if facts.get("state") == "unknown":
+        return None
+    state: State = msgspec.convert(dict(facts), State)
+    return state
+
+
+def confirms(state: State | None, command: Command) -> bool:
+    """Whether a reported state is what a command asked for. Devices round: brightness may be one percent off."""
+    match command, state:
+        case Lock(), LockState("locked"):
+            return True
+        case Unlock(), LockState("unlocked"):
+            return True
+        case TurnOn(), LightState("on"):
+            return command.brightness is None or abs(command.brightness - state.brightness) <= 1
+        case TurnOff(), LightState("off"):
+            return True
+        case SetTemperature(), ThermostatState():
+            return abs(command.temperature_c - state.temperature_c) < 0.06
+        case Raise(), AlarmState("raised"):
+            return True
+        case Clear(), AlarmState("clear"):
+            return True
+    return False
+
+
+def found_at_start(settings: DeviceSettings) -> Command | None:
+    """The command for a device that the node finds elsewhere when it starts, because it may have died before it could
+    bring it where it is safe. A door is never opened by that: one that is to be open without a node is only locked
+    again, if it locks by itself.
+    """
+    if not isinstance(settings, LockSettings):
+        return fail_safe(settings)
+    return Lock() if settings.fail_safe == "locked" or settings.relock_s else None
+
+
 def fail_safe(settings: DeviceSettings) -> Command | None:
-    """The command that brings a device where it should be when the node stops; None leaves it as it is."""
+    """The command that brings a device where it should be when the node stops or it does not confirm a command; None
+    leaves it as it is.
+    """
     match settings:
         case LockSettings():
             return Lock() if settings.fail_safe == "locked" else Unlock()
@@ -255,5 +308,7 @@ def fail_safe(settings: DeviceSettings) -> Command | None:
         case ThermostatSettings():
             return None if settings.fail_safe_c is None else SetTemperature(settings.fail_safe_c)
         case AlarmSettings():
-            return {"keep": None, "clear": Clear(), "raised": Raise("the node stopped")}[settings.fail_safe]
+            return {"keep": None, "clear": Clear(), "raised": Raise("the node stopped or had no answer")}[
+                settings.fail_safe
+            ]
     assert_never(settings)

@@ -6,13 +6,13 @@ import secrets
 from typing import Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Request, delete, get, post
 from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
-from edgewise.api.rest.context import Injected, blocking
-from edgewise.pipeline.base import Action, Outcome
-from edgewise.types import Entry
+from edgewise.api.rest.context import Context, Injected, blocking
+from edgewise.pipeline.base import Action, Hold, Origin, Outcome
+from edgewise.pipeline.kinds import MAX_HOLD_S
 
 _TAGS = ["devices"]
 # A command from a person is stale after this; a device that answers later must not act on it.
@@ -20,12 +20,20 @@ COMMAND_VALID_S = 10.0
 
 
 class DeviceState(msgspec.Struct, frozen=True):
-    """One device and what is known of it; ``available`` is false while it does not answer."""
+    """One device and what is known of it.
+
+    Attributes:
+        available: False while it does not answer.
+        hold: Who holds it: what binds less than ``origin`` is overruled until then; null while nobody does.
+        due: Why the node is about to bring it somewhere by itself: ``relock``, ``unconfirmed``, ``start``; else empty.
+    """
 
     name: str
     kind: str
     available: bool
     state: dict[str, Any]
+    hold: Hold | None = None
+    due: str = ""
 
 
 class DeviceList(msgspec.Struct, frozen=True):
@@ -35,24 +43,30 @@ class DeviceList(msgspec.Struct, frozen=True):
 
 
 class CommandRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A command with its arguments."""
+    """A command with its arguments.
+
+    Attributes:
+        hold_s: Seconds that rules and the parent are kept away from the device once it is done; null leaves it to the
+            device's settings.
+    """
 
     command: Annotated[str, Meta(min_length=1, max_length=64)]
     arguments: dict[str, Any] = {}
+    hold_s: Annotated[float, Meta(ge=0, le=MAX_HOLD_S)] | None = None
 
 
 @get("/v1/devices", tags=_TAGS)
 @blocking
 def list_devices(context: Injected) -> DeviceList:
     """All devices with their states."""
-    return DeviceList([_state(name, state) for name, state in context.node.devices.states().items()])
+    return DeviceList([_state(context, name) for name in context.node.devices.names()])
 
 
 @get("/v1/devices/{name:str}", tags=_TAGS)
 @blocking
 def read_device(name: FromPath[str], context: Injected) -> DeviceState:
     """One device with its state."""
-    return _state(name, context.node.devices.get(name).state)
+    return _state(context, name)
 
 
 @post("/v1/devices/{name:str}/commands", tags=_TAGS, status_code=200)
@@ -61,32 +75,52 @@ def command_device(
     name: FromPath[str],
     data: JSONBody[CommandRequest],
     context: Injected,
+    request: Request[Any, Any, Any],
     idempotency_key: Annotated[str, HeaderParameter(name="Idempotency-Key", max_length=128)] = "",
 ) -> Outcome:
     """Commands a device and answers once the device has confirmed.
 
-    Two requests with the same ``Idempotency-Key`` act once.
+    Two requests with the same ``Idempotency-Key`` act once. What came of it stands in the ``decisions``, also when it
+    failed. The command holds the device against rules for a while (``hold_s``).
     """
-    node = context.node
+    clock = context.node.clock
     action = Action(
         device=name,
         command=data.command,
         arguments=data.arguments,
         key=f"http/{idempotency_key or secrets.token_hex(16)}",
-        expires_ns=node.clock.time_ns() + int(COMMAND_VALID_S * 1e9),
+        expires_ns=clock.time_ns() + int(COMMAND_VALID_S * 1e9),
         cause="http",
+        origin=Origin.APP,
+        hold_s=data.hold_s,
+        deadline_s=clock.monotonic() + COMMAND_VALID_S,
     )
-    outcome = node.devices.perform(action)
-    body = {**msgspec.to_builtins(action), "status": outcome.status, "state": outcome.state}
-    node.journal.append("decisions", [Entry("device.command", body)])
-    return outcome
+    return context.node.command(action, client=_client(request))
 
 
-def _state(name: str, state: dict[str, Any]) -> DeviceState:
-    facts = dict(state)
+@delete("/v1/devices/{name:str}/hold", tags=_TAGS, status_code=200)
+@blocking
+def release_device(name: FromPath[str], context: Injected, request: Request[Any, Any, Any]) -> DeviceState:
+    """Ends the hold of a device, so that rules act on it again; answers with the device."""
+    context.node.release(name, cause="http", client=_client(request))
+    return _state(context, name)
+
+
+def _client(request: Request[Any, Any, Any]) -> str:
+    return request.client.host if request.client else ""
+
+
+def _state(context: Context, name: str) -> DeviceState:
+    devices = context.node.devices
+    facts = dict(devices.get(name).state)
     return DeviceState(
-        name=name, kind=str(facts.pop("kind", "")), available=bool(facts.pop("available", True)), state=facts
+        name=name,
+        kind=str(facts.pop("kind", "")),
+        available=bool(facts.pop("available", True)),
+        state=facts,
+        hold=devices.hold(name),
+        due=devices.due(name),
     )
 
 
-HANDLERS = (list_devices, read_device, command_device)
+HANDLERS = (list_devices, read_device, command_device, release_device)

@@ -7,7 +7,9 @@ Assistant's MQTT integrations (lock: ``LOCK``, ``UNLOCK``, ``LOCKED``, ``UNLOCKE
 
 A command is never retained, expires at the broker when the action does, is sent once (a connection that breaks takes
 its unsent and unacknowledged messages with it), and carries its idempotency key and expiry as user properties ``key``
-and ``expires_ns``. It is done when the device reports the state that was asked for.
+and ``expires_ns``. Before it leaves, the broker has to answer: one that hangs would deliver it whenever it comes back.
+It is done when the device reports the state that was asked for; where an earlier command may still be under way, only
+a new report counts, no retained one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -40,6 +42,7 @@ from edgewise.pipeline.kinds import (
     TurnOff,
     TurnOn,
     Unlock,
+    confirms,
     kind_name,
 )
 
@@ -58,7 +61,21 @@ _QOS = 1
 _NO_SUBSCRIBERS = 0x10
 
 logger = logging.getLogger(__name__)
-Taker = Callable[[str, bytes], None]
+# A broker that does not answer at once hangs; a command given to it would arrive late.
+_ANSWER_S = 1.0
+
+
+class Message(NamedTuple):
+    """What came from the broker; ``retained`` is set on what was said before we listened."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    key: str = ""
+    expires_s: float | None = None
+
+
+Taker = Callable[[Message], None]
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +108,9 @@ class Broker:
     The topic ``edgewise/CLIENT_ID/status`` says ``online`` while it stands; the broker says ``offline`` there when the
     node dies, so that devices can go where it is safe.
 
+    Attributes:
+        base: First two levels of the node's own topics: ``edgewise/CLIENT_ID``.
+
     Args:
         settings: Which broker.
         node: Name of the node, for the client id.
@@ -106,12 +126,13 @@ class Broker:
         self._clock = clock
         self._backoff = backoff or Backoff()
         self._client_id = settings.client_id or f"edgewise-{node}"
-        self._status_topic = f"edgewise/{self._client_id}/status"
+        self.base = f"edgewise/{self._client_id}"
+        self._status_topic = f"{self.base}/status"
         self._password = (
             read_secret(settings.password_file, what="mqtt.password_file") if settings.password_file else None
         )
         self._encryption = _encryption(settings.ca_file) if settings.tls else None
-        self._takers: dict[str, Taker] = {}
+        self._takers: dict[str, tuple[Taker, int]] = {}
         self._watchers: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._client: paho.Client | None = None
@@ -129,10 +150,32 @@ class Broker:
     def device(self, name: str, settings: DeviceSettings) -> MqttDevice:
         """A device of this broker; before ``start``."""
         device = MqttDevice(name, settings, self)
-        self._takers[f"{settings.topic}/state"] = device.take_state
-        self._takers[f"{settings.topic}/availability"] = device.take_availability
-        self._watchers.append(device.connection_changed)
+        self.listen(f"{settings.topic}/state", device.take_state)
+        self.listen(f"{settings.topic}/availability", device.take_availability)
+        self.watch(device.connection_changed)
         return device
+
+    def listen(self, topic: str, taker: Taker, *, qos: int = _QOS) -> None:
+        """Calls ``taker`` with what comes on a topic (no filter), in the connection's thread; before ``start``.
+
+        Args:
+            topic: Which.
+            taker: Must not wait.
+            qos: 0 where a message that comes twice is worse than one that is lost.
+        """
+        self._takers[topic] = taker, qos
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Calls ``watcher`` when the connection comes or goes; before ``start``."""
+        self._watchers.append(watcher)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 0) -> bool:
+        """Says something that is no command. Returns at once; False when there is nobody to say it to."""
+        client = self._client
+        if client is None or not self._connected:
+            return False
+        client.publish(topic, payload, qos=qos, retain=retain)
+        return True
 
     def start(self) -> None:
         """Starts connecting."""
@@ -163,13 +206,14 @@ class Broker:
                 hint="Is it running? The node goes on trying.",
                 sent=False,
             )
-        info = client.publish(topic, payload, qos=_QOS, retain=False, properties=self._properties(key, expires_ns))
-        with self._changed:
-            answered = self._changed.wait_for(
-                lambda: info.mid in self._acknowledged or self._client is not client, timeout_s
-            )
-            reason = self._acknowledged.pop(info.mid, None)
-        if not answered or reason is None:
+        asked_s, left_s = self._clock.monotonic(), (expires_ns - self._clock.time_ns()) / 1e9
+        if self._published(client, f"{self.base}/probe", b"", None, min(timeout_s, _ANSWER_S)) is None:
+            raise UnavailableError("The MQTT broker does not answer, so it was given no command", sent=False)
+        left_s -= self._clock.monotonic() - asked_s
+        if left_s <= 0:
+            raise UnavailableError("The command expired while the MQTT broker was asked", sent=False)
+        reason = self._published(client, topic, payload, self._properties(key, expires_ns, left_s), timeout_s)
+        if reason is None:
             raise UnavailableError(f"The MQTT broker did not acknowledge the command to {topic}", sent=True)
         if reason == _NO_SUBSCRIBERS:
             raise UnavailableError(
@@ -178,12 +222,20 @@ class Broker:
         if reason >= 0x80:
             raise UnavailableError(f"The MQTT broker refused the command to {topic} (reason {reason})", sent=False)
 
-    def _properties(self, key: str, expires_ns: int) -> Any:
+    def _published(
+        self, client: paho.Client, topic: str, payload: bytes, properties: Any, timeout_s: float
+    ) -> int | None:
+        """The broker's reason code; None when it did not acknowledge in time, or is gone."""
+        info = client.publish(topic, payload, qos=_QOS, retain=False, properties=properties)
+        with self._changed:
+            self._changed.wait_for(lambda: info.mid in self._acknowledged or self._client is not client, timeout_s)
+            return self._acknowledged.pop(info.mid, None) if self._client is client else None
+
+    def _properties(self, key: str, expires_ns: int, left_s: float) -> Any:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        left_s = (expires_ns - self._clock.time_ns()) / 1e9
         properties.MessageExpiryInterval = max(1, math.floor(left_s))  # whole seconds; 0 would be never sent
         properties.UserProperty = [("key", key), ("expires_ns", str(expires_ns))]
         return properties
@@ -246,15 +298,17 @@ class Broker:
             self._lost.set()
             return
         if self._takers:
-            client.subscribe([(topic, _QOS) for topic in self._takers])
+            client.subscribe([(topic, qos) for topic, (_, qos) in self._takers.items()])
         client.publish(self._status_topic, b"online", qos=_QOS, retain=True)
         self._backoff.reset()
         self._set_connected(client)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        taker = self._takers.get(message.topic)
+        taker, _ = self._takers.get(message.topic, (None, 0))
         if taker is not None:
-            taker(message.topic, bytes(message.payload))
+            said = dict(getattr(message.properties, "UserProperty", []))
+            expires_s = getattr(message.properties, "MessageExpiryInterval", None)
+            taker(Message(message.topic, bytes(message.payload), message.retain, said.get("key", ""), expires_s))
 
     def _on_publish(self, client: paho.Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
         with self._changed:
@@ -282,6 +336,8 @@ class MqttDevice:
         self._reported: State | None = None
         self._online = True
         self._problem = ""
+        self._reports = 0
+        self._doubtful = False
         self._changed = threading.Condition()
         self._listeners: list[Listener] = []
 
@@ -301,9 +357,18 @@ class MqttDevice:
             raise UnavailableError(f"{self.name} is offline", device=self.name, sent=False)
         wait_s = self.settings.confirm_s
         topic = f"{self.settings.topic}/set"
-        self._broker.send(topic, encode(command), key=key, expires_ns=expires_ns, timeout_s=wait_s)
         with self._changed:
-            if not self._changed.wait_for(lambda: confirms(self._reported, command), wait_s):
+            after = self._reports if self._doubtful else -1
+        try:
+            self._broker.send(topic, encode(command), key=key, expires_ns=expires_ns, timeout_s=wait_s)
+        except UnavailableError as error:
+            self._doubtful = self._doubtful or error.facts.get("sent") is not False
+            raise
+        with self._changed:
+            self._doubtful = not self._changed.wait_for(
+                lambda: self._reports > after and confirms(self._reported, command), wait_s
+            )
+            if self._doubtful:
                 raise UnavailableError(
                     f"{self.name} did not confirm {type(command).__name__.lower()} in {wait_s:g} s",
                     hint=f"It should report its state on {self.settings.topic}/state.",
@@ -318,23 +383,24 @@ class MqttDevice:
     def close(self) -> None:
         """The broker is closed on its own."""
 
-    def take_state(self, topic: str, payload: bytes) -> None:
+    def take_state(self, message: Message) -> None:
         """Takes a message of ``TOPIC/state``."""
         with self._changed:
             before = self._reported, self._problem
             try:
-                self._reported, self._problem = decode(self.settings, payload), ""
+                self._reported, self._problem = decode(self.settings, message.payload), ""
+                self._reports += not message.retained
             except ValueError as error:
-                self._problem = f"{topic}: {error}"
+                self._problem = f"{message.topic}: {error}"
                 logger.warning("%s: cannot read %s", self.name, self._problem)
             changed = before != (self._reported, self._problem)
             self._changed.notify_all()
         if changed:
             self._tell()
 
-    def take_availability(self, topic: str, payload: bytes) -> None:  # noqa: ARG002, every taker gets both
+    def take_availability(self, message: Message) -> None:
         """Takes a message of ``TOPIC/availability``."""
-        online = payload.strip().lower() != b"offline"
+        online = message.payload.strip().lower() != b"offline"
         with self._changed:
             changed, self._online = self._online != online, online
         if changed:
@@ -406,26 +472,6 @@ def _choose(word: str, words: dict[str, Any]) -> Any:
     if word.upper() not in words:
         raise ValueError(f"{word!r} is none of {', '.join(words)}")
     return words[word.upper()]
-
-
-def confirms(state: State | None, command: Command) -> bool:
-    """Whether a reported state is what a command asked for. Devices round: brightness may be one percent off."""
-    match command, state:
-        case Lock(), LockState("locked"):
-            return True
-        case Unlock(), LockState("unlocked"):
-            return True
-        case TurnOn(), LightState("on"):
-            return command.brightness is None or abs(command.brightness - state.brightness) <= 1
-        case TurnOff(), LightState("off"):
-            return True
-        case SetTemperature(), ThermostatState():
-            return abs(command.temperature_c - state.temperature_c) < 0.06
-        case Raise(), AlarmState("raised"):
-            return True
-        case Clear(), AlarmState("clear"):
-            return True
-    return False
 
 
 def _encryption(ca_file: str) -> ssl.SSLContext:
