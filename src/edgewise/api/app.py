@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, cast
 
 from edgewise._lib.secrets import read_secret
 from edgewise.api.console import Console
-from edgewise.api.errors import body_of, headers_of, status_of, translate
+from edgewise.api.errors import failure
+from edgewise.api.express import Express
 from edgewise.api.guard import Guard
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
@@ -27,14 +27,12 @@ from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Recei
 if TYPE_CHECKING:
     from edgewise.node.node import Node
 
-log = logging.getLogger(__name__)
-
 # Litestar is loaded this long after the start, when nobody asked for it sooner.
 WARM_UP_S = 2.0
 _REST = ("/v1/", "/metrics", "/schema")
 
 
-def create_app(node: Node) -> Application:
+def create_app(node: Node) -> Front:
     """The whole HTTP interface of a node.
 
     Raises:
@@ -48,6 +46,9 @@ def create_app(node: Node) -> Application:
 
 class Front:
     """The ASGI callable; see the module's docstring.
+
+    Attributes:
+        express: The short way for requests to quick models.
 
     Args:
         node: The node to serve.
@@ -69,6 +70,7 @@ class Front:
             max_body_bytes=http.max_body_bytes,
         )
         self._open_inference = OpenInference(node.repository, jobs=self._jobs, infer=infer, ready=lambda: True)
+        self.express = Express(infer, guard=guard, jobs=self._jobs, metrics=self._metrics)
         self._predict = Predict(node.repository, jobs=self._jobs, metrics=self._metrics, clock=node.clock)
         self._console = Console()
         self._rest: asyncio.Task[Application] | None = None
@@ -100,11 +102,8 @@ class Front:
         except Exception as exception:
             if request.started:
                 raise
-            error = translate(exception)
-            if error is not exception:
-                log.exception("%s %s failed", request.method, request.path)
-            self._metrics.errors[error.code] += 1
-            await request.respond(body_of(error, oip=oip), status=status_of(error), headers=headers_of(error))
+            status, headers, body = failure(exception, self._metrics, what=f"{request.method} {request.path}", oip=oip)
+            await request.respond(body, status=status, headers=headers)
         finally:
             self._metrics.requests["v2" if oip else "v1", request.status] += 1
 

@@ -6,8 +6,9 @@ Under ``/v1`` a body is ``{"error": {"code", "message", "hint", "facts"}}``; und
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,6 +27,11 @@ from edgewise.errors import (
     StorageFullError,
     TooLargeError,
 )
+
+if TYPE_CHECKING:
+    from edgewise.api.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 class MethodError(InputError):
@@ -126,6 +132,24 @@ def body_of(error: EdgewiseError, *, oip: bool = False) -> bytes:
         return msgspec.json.encode(OipErrorBody(text))
     facts = msgspec.to_builtins(error.facts, str_keys=True, enc_hook=str)
     return msgspec.json.encode(ErrorBody(ErrorFacts(error.code, error.message, error.hint, facts)))
+
+
+def failure(
+    exception: Exception, metrics: Metrics, *, what: str, oip: bool
+) -> tuple[HTTPStatus, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer to a request that failed; counts it, and logs what was unforeseen.
+
+    Args:
+        exception: What was raised.
+        metrics: Where it is counted.
+        what: The request, for the log.
+        oip: Whether the body has the form of the Open Inference Protocol.
+    """
+    error = translate(exception)
+    if error is not exception:
+        log.error("%s failed", what, exc_info=exception)
+    metrics.errors[error.code] += 1
+    return status_of(error), headers_of(error), body_of(error, oip=oip)
 
 
 def translate(error: Exception) -> EdgewiseError:

@@ -52,6 +52,16 @@ class Gate:
         self._calls += 1
         return self._calls % MEASURED_EVERY == 0
 
+    def run(self, function: Callable[..., T], /, *arguments: object) -> T:
+        """Runs a quick call right here, measuring it when it is due."""
+        if not self.due():
+            return function(*arguments)
+        start = time.thread_time_ns()
+        try:
+            return function(*arguments)
+        finally:
+            self.took(time.thread_time_ns() - start)
+
     def took(self, ns: int) -> None:
         """Takes one measurement in, made where ``quick`` said."""
         if self.quick:
@@ -86,6 +96,10 @@ class Jobs:
         self.pool = pool
         self._gates: dict[Hashable, Gate] = {}
 
+    def gate(self, kind: Hashable) -> Gate | None:
+        """What was found out about calls of a kind; None before the first."""
+        return self._gates.get(kind)
+
     async def run(self, function: Callable[..., T], /, *arguments: object) -> T:
         """Runs a call on the pool.
 
@@ -116,13 +130,7 @@ class Jobs:
         gate = self._gates.get(kind)
         if gate is None or not gate.quick:
             return await self._tried(kind, function, *arguments)
-        if not gate.due():
-            return function(*arguments)
-        start = time.thread_time_ns()
-        try:
-            return function(*arguments)
-        finally:
-            gate.took(time.thread_time_ns() - start)
+        return gate.run(function, *arguments)
 
     async def _tried(self, kind: Hashable, function: Callable[..., T], /, *arguments: object) -> T:
         def call() -> tuple[T, int]:

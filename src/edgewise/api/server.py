@@ -7,6 +7,7 @@ closes connections that never say anything. It also sends each answer in one wri
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import ipaddress
 import socket
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from edgewise.api.app import create_app
+from edgewise.api.app import Front, create_app
 from edgewise.api.guard import MAX_HEADER_BYTES
 from edgewise.errors import SettingsError
 
 if TYPE_CHECKING:
+    from edgewise.api.express import Express, Plan, Reply
+    from edgewise.api.wire import Headers
     from edgewise.node.node import Node
 
 HEADER_TIMEOUT_S = 10.0
@@ -31,6 +34,8 @@ SHUTDOWN_S = 3
 # Headers past this end the connection before they are whole; ``guard`` refuses smaller ones past MAX_HEADER_BYTES with
 # a proper answer.
 _MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
+# A body that has begun is waited for so long on the short way; the ordinary one then bounds the wait.
+_PATIENCE_S = 0.05
 # Up to this size copying a body behind its head costs less than a vectored write.
 _MAX_JOINED_BYTES = 64 * 1024
 # So much of a body is held for the application before the peer is told to wait.
@@ -77,10 +82,7 @@ class Answer:
         headers = [*cycle.default_headers, *head["headers"]]
         if not cycle.keep_alive:
             headers.append((b"connection", b"close"))
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if lines.count(b"\n") != len(headers):
-            raise RuntimeError("a header holds a line break")
-        start = b"%b%b\r\n" % (STATUS_LINE[head["status"]], lines)
+        start = _head(head["status"], headers)
         if cycle.scope["method"] == "HEAD":
             cycle.transport.write(start)
         elif len(body) <= _MAX_JOINED_BYTES:
@@ -93,6 +95,14 @@ class Answer:
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Status line and headers."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers):
+        raise RuntimeError("a header holds a line break")
+    return b"%b%b\r\n" % (STATUS_LINE[status], lines)
 
 
 def _release(cycle: RequestResponseCycle) -> None:
@@ -156,12 +166,25 @@ class Body:
 
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole. Answers
-    leave in one write.
+    leave in one write. Requests that ``express`` takes never come as far as uvicorn's machinery.
+
+    Args:
+        express: The short way.
+        options: uvicorn's.
     """
 
     _header_bytes = 0
     _in_headers = True
     _header_timer: asyncio.TimerHandle | None = None
+    _plan: Plan | None = None
+    _pieces: list[bytes] | None = None
+    _patience: asyncio.TimerHandle | None = None
+    # The newest short answer's head, and what it was made of.
+    _head: tuple[Any, Headers, int, bytes] = (None, (), 0, b"")
+
+    def __init__(self, *options: Any, express: Express, **named: Any) -> None:
+        super().__init__(*options, **named)
+        self._express = express
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A peer has connected; it has ``HEADER_TIMEOUT_S`` for its first headers."""
@@ -171,11 +194,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer is gone."""
         self._stop_timer()
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         super().data_received(data)
+        if self._pieces is not None and self._patience is None:
+            self._patience = self.loop.call_later(_PATIENCE_S, self._hand_over)
         if not self._in_headers or self.transport.is_closing():
             return
         self._header_bytes += len(data)
@@ -186,8 +212,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._abort)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
+        """A request begins. What uvicorn makes for each is made once it is known to be needed."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_headers = True
         self._header_bytes = 0
 
@@ -195,15 +223,75 @@ class BoundedProtocol(HttpToolsProtocol):
         """Its headers are whole."""
         self._in_headers = False
         self._stop_timer()
-        super().on_headers_complete()
+        if self._can_answer_at_once():
+            plan = self._plan
+            if plan is None or plan.url != self.url or plan.headers != self.headers:
+                self._plan = self._express.plan(self.parser.get_method(), self.url, self.headers)
+            if self._plan is not None:
+                self._pieces = []
+                return
+        self._go_on()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body has come."""
+        if self._pieces is not None:
+            self._pieces.append(body)
+            return
         receive = self.cycle.receive
         if isinstance(receive, Body):
             receive.add(body)
         else:
             super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._pieces is not None and self._plan is not None:
+            reply = self._express.answer(self._plan, self._pieces)
+            if reply is not None:
+                self._stop_waiting()
+                self._pieces = None
+                self._reply(reply)
+                return
+            self._plan = None
+            self._hand_over()
+        super().on_message_complete()
+
+    def _hand_over(self) -> None:
+        """Lets a request go the ordinary way after all."""
+        self._stop_waiting()
+        pieces, self._pieces = self._pieces or [], None
+        self._go_on()
+        for piece in pieces:
+            self.on_body(piece)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _can_answer_at_once(self) -> bool:
+        """Whether no earlier request of this connection is waiting for its answer, and it may take another one."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_http_version() == "1.1"
+            and not self.flow.write_paused
+            and len(self.connections) < MAX_CONNECTIONS
+        )
+
+    def _go_on(self) -> None:
+        """Hands a request whose headers are whole to uvicorn."""
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _reply(self, reply: Reply) -> None:
+        own = self.server_state.default_headers
+        if own is not self._head[0] or reply.headers != self._head[1] or reply.status != self._head[2]:
+            self._head = (own, reply.headers, reply.status, _head(reply.status, [*own, *reply.headers]))
+        self.transport.write(self._head[3] + reply.body)
+        self.on_response_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.send = Answer(cycle)  # type: ignore[method-assign]
@@ -254,11 +342,11 @@ def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
         server.run(sockets=[listening])
 
 
-def configure(application: Any) -> uvicorn.Config:
+def configure(application: Front) -> uvicorn.Config:
     """Uvicorn's settings for a node."""
     return uvicorn.Config(
         application,
-        http=BoundedProtocol,
+        http=functools.partial(BoundedProtocol, express=application.express),  # type: ignore[arg-type]
         loop="auto",
         ws="none",
         lifespan="on",

@@ -62,6 +62,11 @@ class Request:
         self._receive = receive
         self._send = send
 
+    @classmethod
+    def headed(cls, scope: Scope) -> Request:
+        """A request of which only the head is looked at."""
+        return cls(scope, _no_body, _no_answer)
+
     def header(self, name: bytes) -> bytes:
         """A header by its lower-case name; empty when it is absent."""
         return self._headers.get(name, b"")
@@ -97,11 +102,9 @@ class Request:
         declared = self.header(b"content-length")
         if declared.isdigit() and int(declared) > limit:
             raise too_large(limit)
-        padding = -align_at % _ALIGNMENT
-        chunks = [bytes(padding)]
+        chunks: list[bytes] = []
         await self._collect(chunks, limit=limit)
-        buffer = bytearray().join(chunks)
-        return memoryview(buffer)[padding:]
+        return align(chunks, at=align_at)
 
     async def _collect(self, chunks: list[bytes], *, limit: int) -> None:
         more = True
@@ -166,23 +169,37 @@ class Request:
         self, body: bytes, *, status: int = HTTPStatus.OK, media_type: bytes = JSON, headers: Headers = ()
     ) -> None:
         """Answers in one go, so that the server can send headers and body in one write."""
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": int(status),
-                "headers": [
-                    (b"content-type", media_type),
-                    (b"content-length", b"%d" % len(body)),
-                    (b"x-content-type-options", b"nosniff"),
-                    *headers,
-                ],
-            }
-        )
+        all_headers = headers_for(body, media_type=media_type, headers=headers)
+        await self.send({"type": "http.response.start", "status": int(status), "headers": all_headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def respond_json(self, value: object, *, status: int = HTTPStatus.OK, headers: Headers = ()) -> None:
         """Answers with a value as JSON."""
         await self.respond(msgspec.json.encode(value), status=status, headers=headers)
+
+
+def headers_for(body: bytes, *, media_type: bytes, headers: Headers) -> list[tuple[bytes, bytes]]:
+    """All headers of an answer but those that the server adds."""
+    return [
+        (b"content-type", media_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        *headers,
+    ]
+
+
+def align(chunks: Sequence[bytes], *, at: int) -> memoryview:
+    """Pieces of a body as one, in writable memory, where offset ``at`` is fit for tensors of any datatype."""
+    padding = -at % _ALIGNMENT
+    return memoryview(bytearray().join([bytes(padding), *chunks]))[padding:]
+
+
+async def _no_body() -> Message:
+    raise NotImplementedError
+
+
+async def _no_answer(message: Message) -> None:
+    raise NotImplementedError
 
 
 def _take(message: Message, chunks: list[bytes], *, left: int, limit: int) -> tuple[bool, int]:

@@ -29,16 +29,11 @@ class ModelState(msgspec.Struct, frozen=True):
     manifest: Manifest
 
 
-class Counts(msgspec.Struct):
+class Counts(msgspec.Struct, frozen=True):
     """How often, and nanoseconds in total."""
 
     count: int = 0
     ns: int = 0
-
-    def add(self, ns: int) -> None:
-        """Counts one more."""
-        self.count += 1
-        self.ns += ns
 
 
 class Statistics:
@@ -46,14 +41,45 @@ class Statistics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.success = Counts()
-        self.fail = Counts()
-        self.queue = Counts()
-        self.compute_input = Counts()
-        self.compute_infer = Counts()
-        self.compute_output = Counts()
         self.inference_count = 0
         self.last_inference_ms = 0
+        self._answered = 0
+        self._failed = 0
+        self._failed_ns = 0
+        self._queue_ns = 0
+        self._input_ns = 0
+        self._infer_ns = 0
+        self._output_ns = 0
+
+    @property
+    def success(self) -> Counts:
+        """Requests that were answered."""
+        return Counts(self._answered, self._queue_ns + self._input_ns + self._infer_ns + self._output_ns)
+
+    @property
+    def fail(self) -> Counts:
+        """Requests that failed."""
+        return Counts(self._failed, self._failed_ns)
+
+    @property
+    def queue(self) -> Counts:
+        """Waiting for a worker."""
+        return Counts(self._answered, self._queue_ns)
+
+    @property
+    def compute_input(self) -> Counts:
+        """Decoding and preprocessing."""
+        return Counts(self._answered, self._input_ns)
+
+    @property
+    def compute_infer(self) -> Counts:
+        """The engine."""
+        return Counts(self._answered, self._infer_ns)
+
+    @property
+    def compute_output(self) -> Counts:
+        """Decoding and encoding of what the engine gave."""
+        return Counts(self._answered, self._output_ns)
 
     def succeeded(
         self,
@@ -69,16 +95,17 @@ class Statistics:
         with self._lock:
             self.inference_count += batch
             self.last_inference_ms = now_ns // 1_000_000
-            self.success.add(queue_ns + input_ns + infer_ns + output_ns)
-            self.queue.add(queue_ns)
-            self.compute_input.add(input_ns)
-            self.compute_infer.add(infer_ns)
-            self.compute_output.add(output_ns)
+            self._answered += 1
+            self._queue_ns += queue_ns
+            self._input_ns += input_ns
+            self._infer_ns += infer_ns
+            self._output_ns += output_ns
 
     def failed(self, ns: int) -> None:
         """Counts a request that failed."""
         with self._lock:
-            self.fail.add(ns)
+            self._failed += 1
+            self._failed_ns += ns
 
 
 class LoadedModel:

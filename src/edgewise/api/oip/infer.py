@@ -10,7 +10,7 @@ from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip import codec
 from edgewise.api.oip.compression import compress, expand
-from edgewise.api.wire import JSON, Request
+from edgewise.api.wire import JSON, Headers, Request
 from edgewise.models.folder import head_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ class Call(NamedTuple):
     body: memoryview
     json_length: int | None
     queued_ns: int
+
+
+class Answer(NamedTuple):
+    """What a request gets."""
+
+    content: bytes
+    media_type: bytes
+    headers: Headers
 
 
 class Inference:
@@ -58,30 +66,36 @@ class Inference:
     async def __call__(self, request: Request, name: str, version: str) -> None:
         """Answers one request."""
         start = time.perf_counter_ns()
-        _check_media_type(request)
-        json_length = codec.header_length(request.header(_JSON_LENGTH))
+        json_length = self.check_head(request)
         body = await request.body(align_at=json_length or 0)
         if encoding := request.header(b"content-encoding"):
             body = await self._jobs.run(_expanded, body, encoding, self._max_body_bytes)
         call = Call(name, version, body, json_length, time.perf_counter_ns())
-        content, content_json_length = await self._jobs.run_quickest((name, version), len(body), self._answer, call)
+        answer = await self._jobs.run_quickest((name, version), len(body), self.answer, call)
         self._metrics.inference.observe(name, time.perf_counter_ns() - start)
-        headers, media_type = [], JSON
-        if content_json_length is not None:
-            headers.append((_JSON_LENGTH, b"%d" % content_json_length))
-            media_type = OCTETS
+        content, headers = answer.content, answer.headers
         if accepted := request.header(b"accept-encoding"):
             content, encoding = await self._compressed(content, accepted)
             if encoding:
-                headers.append((b"content-encoding", encoding))
-        await request.respond(content, media_type=media_type, headers=headers)
+                headers = [*headers, (b"content-encoding", encoding)]
+        await request.respond(content, media_type=answer.media_type, headers=headers)
+
+    def check_head(self, request: Request) -> int | None:
+        """Where the JSON part of a request ends; None when it is all of it.
+
+        Raises:
+            MediaTypeError: Its body is of no type that ``infer`` takes.
+            DecodeError: ``Inference-Header-Content-Length`` is no number.
+        """
+        _check_media_type(request)
+        return codec.header_length(request.header(_JSON_LENGTH))
 
     async def _compressed(self, content: bytes, accepted: bytes) -> tuple[bytes, bytes]:
         if b"gzip" not in accepted and b"deflate" not in accepted:
             return content, b""
         return await self._jobs.run(compress, content, accepted)
 
-    def _answer(self, call: Call) -> tuple[bytes, int | None]:
+    def answer(self, call: Call) -> Answer:
         """The job: bytes in, bytes out. Runs on a worker, or on the loop when the model is quick."""
         started = time.perf_counter_ns()
         loaded = self._repository.get(call.name, call.version)
@@ -91,7 +105,7 @@ class Inference:
             loaded.statistics.failed(time.perf_counter_ns() - call.queued_ns)
             raise
 
-    def _timed(self, loaded: LoadedModel, call: Call, started: int) -> tuple[bytes, int | None]:
+    def _timed(self, loaded: LoadedModel, call: Call, started: int) -> Answer:
         model = loaded.model
         manifest = model.manifest
         if call.json_length == 0:
@@ -102,7 +116,9 @@ class Inference:
         outputs = model.infer(arrays)
         inferred = time.perf_counter_ns()
         labels = _labels(model) if request.outputs and _wants_labels(request.outputs) else ()
-        answer = codec.encode(request, outputs, model=manifest.name, version=manifest.version, labels=labels)
+        content, json_length = codec.encode(
+            request, outputs, model=manifest.name, version=manifest.version, labels=labels
+        )
         loaded.statistics.succeeded(
             now_ns=self._clock.time_ns(),
             batch=_batch(manifest.inputs[0].shape, arrays[manifest.inputs[0].name].shape),
@@ -111,7 +127,9 @@ class Inference:
             infer_ns=inferred - decoded,
             output_ns=time.perf_counter_ns() - inferred,
         )
-        return answer
+        if json_length is None:
+            return Answer(content, JSON, ())
+        return Answer(content, OCTETS, [(_JSON_LENGTH, b"%d" % json_length)])
 
 
 def _check_media_type(request: Request) -> None:
