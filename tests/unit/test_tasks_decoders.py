@@ -16,6 +16,7 @@ from edgewise.models.geometry import Geometry
 from edgewise.models.manifest import Input, Layout, Manifest, Output, Variant
 from edgewise.models.tasks import decoder_class, detection
 from edgewise.models.tasks.base import Context, Decoder, Head
+from edgewise.models.tasks.classification import best
 from edgewise.models.tasks.detection import Candidates, DetectionOptions, overlaps, suppress
 from edgewise.types import Classification, Detections, Embedding, Regression
 
@@ -446,3 +447,9 @@ def test_regression_that_does_not_fit_the_output_is_refused(changes: dict[str, A
     with pytest.raises(PackageError) as caught:
         decoder({"kind": "regression", "names": ["a", "b"], **changes}, {"y": (-1, 2)})
     assert caught.value.facts["field"] == field
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 1.0]), min_size=1, max_size=40), st.integers(1, 50))
+def test_the_best_scores_are_those_that_sorting_all_would_give_ties_included(scores: list[float], count: int) -> None:
+    everything = sorted(range(len(scores)), key=lambda index: -scores[index])
+    assert best(np.array(scores), count).tolist() == everything[:count]
