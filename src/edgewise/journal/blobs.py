@@ -2,24 +2,26 @@
 
 The folder is the truth: one file per blob, ``ab/abcd….jpg``, named by its SHA-256 and written atomically; what is known
 in memory is found there when the store is opened. The store stays within its bytes by evicting: first blobs that no
-kept record points to, then the oldest of the others. Each eviction is counted in ``evictions.json``, before the file
-goes.
+kept record points to, then the oldest of the others. A media type can have a bound of its own, so that long videos push
+out each other and not the pictures. Each eviction is counted in ``evictions.json``, before the file goes.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise._lib.files import TEMPORARY_PREFIX, write_atomic
-from edgewise.errors import CorruptError, NotFoundError, TooLargeError
+from edgewise._lib.files import TEMPORARY_PREFIX, file_sha256, fsync_folder, write_atomic
+from edgewise.errors import CorruptError, NotFoundError, StorageFullError, TooLargeError
 
 SUFFIXES = {
     "image/jpeg": ".jpg",
@@ -62,11 +64,23 @@ class BlobStore:
         folder: Where the files lie; made when it is missing.
         max_bytes: Bytes kept.
         clock: Time; the machine's own by default.
+        bounds: Bytes kept of a media type, for those that do not count to ``max_bytes``.
+        max_age_s: Seconds kept at most; 0 for no bound. Measured by ``retain``.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 2 << 30, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 2 << 30,
+        clock: Clock | None = None,
+        bounds: Mapping[str, int] | None = None,
+        max_age_s: float = 0.0,
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._bounds = dict(bounds or {})
+        self._max_age_s = max_age_s
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._held: set[str] = set()
@@ -74,12 +88,14 @@ class BlobStore:
         self._ledger = folder / "evictions.json"
         self._evictions = _read_ledger(self._ledger)
         self._blobs = _scan(folder)
-        self._bytes = sum(blob.size for blob in self._blobs.values())
+        self._bytes = Counter[str]()
+        for blob in self._blobs.values():
+            self._bytes[self._bound_of(blob.media_type)] += blob.size
 
     @property
     def kept_bytes(self) -> int:
         """Bytes kept now."""
-        return self._bytes
+        return self._bytes.total()
 
     @property
     def evictions(self) -> Evictions:
@@ -95,31 +111,74 @@ class BlobStore:
             TooLargeError: It is larger than the whole store.
             StorageFullError: The disk is full.
         """
-        if len(data) > self._max_bytes:
-            raise TooLargeError(
-                f"A blob of {len(data)} bytes is past the store's {self._max_bytes}.",
-                limit=self._max_bytes,
-                actual=len(data),
-            )
+        self._check_size(len(data), media_type)
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
             if digest in self._blobs:
                 return digest
-            self._make_room(len(data))
-            blob = BlobStat(
-                digest,
-                len(data),
-                media_type if media_type in SUFFIXES else "application/octet-stream",
-                self._clock.time_ns(),
-                held=False,
-            )
-            path = self._path(blob)
-            path.parent.mkdir(exist_ok=True)
+            blob, path = self._admit(digest, len(data), media_type)
             write_atomic(path, data)
-            os.utime(path, ns=(blob.time_ns, blob.time_ns))
-            self._blobs[digest] = blob
-            self._bytes += blob.size
+            self._keep(blob, path)
         return digest
+
+    def put_file(self, source: Path, *, media_type: str = "application/octet-stream") -> str:
+        """Moves a finished file in, without reading it into memory; returns its digest once it is on disk.
+
+        Args:
+            source: On the same file system. It is gone afterwards, also when its content was kept already; when this
+                raises it is still there.
+            media_type: Of its content.
+
+        Raises:
+            TooLargeError: It is larger than all that may be kept of its media type.
+            StorageFullError: The disk is full.
+        """
+        size = source.stat().st_size
+        self._check_size(size, media_type)
+        digest = file_sha256(source)
+        with self._lock:
+            if digest in self._blobs:
+                source.unlink()
+                return digest
+            try:
+                with open(source, "rb") as file:
+                    os.fsync(file.fileno())
+                blob, path = self._admit(digest, size, media_type)
+                source.replace(path)
+                fsync_folder(path.parent)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise StorageFullError(f"No space left to keep {source.name}", hint="Free disk space.") from error
+                raise
+            self._keep(blob, path)
+        return digest
+
+    def retain(self) -> None:
+        """Evicts what is older than the store keeps."""
+        if not self._max_age_s:
+            return
+        oldest_ns = self._clock.time_ns() - int(self._max_age_s * 1e9)
+        with self._lock:
+            if victims := [blob for blob in self._blobs.values() if blob.time_ns < oldest_ns]:
+                self._evict(victims)
+
+    def _check_size(self, size: int, media_type: str) -> None:
+        limit = self._bounds.get(media_type, self._max_bytes)
+        if size > limit:
+            raise TooLargeError(f"A blob of {size} bytes is past the store's {limit}.", limit=limit, actual=size)
+
+    def _admit(self, digest: str, size: int, media_type: str) -> tuple[BlobStat, Path]:
+        known = media_type if media_type in SUFFIXES else "application/octet-stream"
+        self._make_room(size, known)
+        blob = BlobStat(digest, size, known, self._clock.time_ns(), held=False)
+        path = self._path(blob)
+        path.parent.mkdir(exist_ok=True)
+        return blob, path
+
+    def _keep(self, blob: BlobStat, path: Path) -> None:
+        os.utime(path, ns=(blob.time_ns, blob.time_ns))
+        self._blobs[blob.digest] = blob
+        self._bytes[self._bound_of(blob.media_type)] += blob.size
 
     def get(self, digest: str) -> bytes:
         """The content of a blob.
@@ -181,18 +240,25 @@ class BlobStore:
     def _path(self, blob: BlobStat) -> Path:
         return self._folder / blob.digest[:2] / f"{blob.digest}{SUFFIXES[blob.media_type]}"
 
-    def _make_room(self, incoming: int) -> None:
-        if self._bytes + incoming <= self._max_bytes:
+    def _make_room(self, incoming: int, media_type: str) -> None:
+        """Evicts from those that share a bound with what comes in."""
+        bound = self._bound_of(media_type)
+        limit = self._bounds.get(media_type, self._max_bytes)
+        left = self._bytes[bound]
+        if left + incoming <= limit:
             return
-        target = self._max_bytes - self._max_bytes // _HEADROOM - incoming
+        sharing = [blob for blob in self._blobs.values() if self._bound_of(blob.media_type) == bound]
+        target = limit - limit // _HEADROOM - incoming
         victims: list[BlobStat] = []
-        left = self._bytes
-        for blob in sorted(self._blobs.values(), key=lambda blob: (blob.digest in self._held, blob.time_ns)):
+        for blob in sorted(sharing, key=lambda blob: (blob.digest in self._held, blob.time_ns)):
             if left <= max(target, 0):
                 break
             victims.append(blob)
             left -= blob.size
         self._evict(victims)
+
+    def _bound_of(self, media_type: str) -> str:
+        return media_type if media_type in self._bounds else ""
 
     def _evict(self, victims: list[BlobStat]) -> None:
         held = [blob.size for blob in victims if blob.digest in self._held]
@@ -207,7 +273,7 @@ class BlobStore:
         for blob in victims:
             self._path(blob).unlink(missing_ok=True)
             del self._blobs[blob.digest]
-            self._bytes -= blob.size
+            self._bytes[self._bound_of(blob.media_type)] -= blob.size
 
 
 def _scan(folder: Path) -> dict[str, BlobStat]:

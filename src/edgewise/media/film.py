@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 BACKGROUND = (38, 42, 48)
 
 
-def write_video(path: Path, frames: Iterable[Image], *, fps: int = 10, codec: str = "mpeg4") -> None:
+def write_video(
+    path: Path, frames: Iterable[Image], *, fps: int = 10, codec: str = "mpeg4", keyframe_every: int = 12
+) -> None:
     """Writes pictures of one size as a video; the file's ending chooses the container.
 
     Args:
@@ -25,6 +27,7 @@ def write_video(path: Path, frames: Iterable[Image], *, fps: int = 10, codec: st
         frames: RGB pictures with even width and height.
         fps: Frames per second.
         codec: An encoder of FFmpeg.
+        keyframe_every: Frames from one key frame to the next, at most.
 
     Raises:
         MissingExtraError: PyAV is not installed.
@@ -36,6 +39,7 @@ def write_video(path: Path, frames: Iterable[Image], *, fps: int = 10, codec: st
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(fps))
         stream.pix_fmt = "yuv420p"
+        stream.gop_size = keyframe_every
         for image in frames:
             if not stream.codec_context.is_open:
                 stream.height, stream.width = image.shape[:2]

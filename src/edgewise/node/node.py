@@ -67,6 +67,7 @@ class Node:
         repository: Its models.
         scheduler: Hands out turns to all that computes.
         pool: Where what requests ask for is computed.
+        clips: Records events.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
     """
@@ -90,11 +91,19 @@ class Node:
             opened.callback(self.devices.close)
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
             opened.callback(self.journal.close)
-            self._upkeep = Upkeep(self.journal.retain)
+            self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
             self.scheduler = Scheduler(cores=organs.workers(settings))
             self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
+            self.clips = organs.make_clips(
+                settings,
+                journal=self.journal,
+                blobs=self.blobs,
+                lane=self.scheduler.lane,
+                stopped=self._stopping,
+                clock=self.clock,
+            )
             newest = self.journal.read(EVENTS, limit=1, newest_first=True)
             self._acceptances = Acceptances(self.clock, before=newest[0].sequence if newest else 0)
             self._decider = Decider(
@@ -128,8 +137,10 @@ class Node:
                 on_event=self.accept,
                 on_readings=self.accept_readings,
                 store=self._store_snapshot,
+                recorder=self.clips.recorders.get(name),
                 clock=self.clock,
             )
+        self.clips.start()
         for runner in self.pipelines.values():
             runner.start()
         self.resources.start()
@@ -141,6 +152,7 @@ class Node:
             self._stopping.set()
             for runner in self.pipelines.values():
                 runner.stop()
+            self.clips.stop()
             self._decider.stop()
             for error in self.devices.fail_safe():
                 logger.warning("not in its fail-safe state: %s", error)
@@ -161,8 +173,13 @@ class Node:
             RetryError: The node was stopped while it waited.
         """
         body = {**event.body, "source": event.source}
+        if clip := self.clips.begin(event):
+            body["clip"] = clip
         entry = Entry(event.kind, body, event.blobs, event.time_ns)
-        self._acceptances.accept(append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping))
+        accepted = append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
+        self._acceptances.accept(accepted)
+        if clip:
+            self.clips.link(clip, event.source, accepted[0])
 
     def accept_readings(self, readings: Sequence[Reading]) -> None:
         """Takes readings in: when this returns they are on disk; see ``accept``."""
@@ -240,6 +257,10 @@ class Node:
         if name not in self.pipelines:
             raise NotFoundError(f"No camera is named {name!r}", kind="camera", name=name)
         return self.pipelines[name]
+
+    def _retain(self) -> None:
+        self.journal.retain()
+        self.blobs.retain()
 
     def _store_snapshot(self, jpeg: bytes) -> str:
         return self.blobs.put(jpeg, media_type="image/jpeg")

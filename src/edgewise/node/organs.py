@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from edgewise.journal.reader import SqliteReader
     from edgewise.journal.sqlite import SqliteJournal
     from edgewise.models.model import Model
+    from edgewise.node.clips import Clips
     from edgewise.people.enrol import Enrolment
     from edgewise.people.store import PeopleStore, Person
     from edgewise.pipeline.base import Event, Reading, Tools
     from edgewise.pipeline.devices import Devices
+    from edgewise.pipeline.recorder import Recorder
     from edgewise.pipeline.runner import PipelineRunner
     from edgewise.pipeline.safekeeping import Safety
     from edgewise.pipeline.scheduler import Lane
@@ -65,7 +68,13 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[SqliteJo
     from edgewise.journal.sqlite import SqliteJournal
 
     folder = data_folder(settings) / "journal"
-    blobs = BlobStore(folder / "blobs", max_bytes=settings.node.snapshot_bytes, clock=clock)
+    blobs = BlobStore(
+        folder / "blobs",
+        max_bytes=settings.node.snapshot_bytes,
+        bounds={"video/mp4": settings.node.clip_bytes},
+        max_age_s=settings.node.media_age_s,
+        clock=clock,
+    )
     streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
     return SqliteJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
 
@@ -154,15 +163,20 @@ def make_pipeline(
     on_event: Callable[[Event], None],
     on_readings: Callable[[Sequence[Reading]], None],
     store: Callable[[bytes], str],
+    recorder: Recorder | None = None,
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
-    """A pipeline that is not started yet."""
+    """A pipeline that is not started yet; what it sees goes to ``recorder`` too."""
+    from edgewise.pipeline.base import Encoded
     from edgewise.pipeline.catalog import make_source, make_transform
     from edgewise.pipeline.runner import PipelineRunner
 
+    source = make_source(name, settings.source, clock=clock)
+    if recorder is not None and isinstance(source, Encoded) and not settings.mask:
+        source.tap(recorder.packet)
     return PipelineRunner(
         name,
-        make_source(name, settings.source, clock=clock),
+        source,
         [make_transform(transform, tools) for transform in settings.transforms],
         on_event,
         lane=lane,
@@ -173,7 +187,37 @@ def make_pipeline(
         queue=settings.queue,
         when_full=settings.when_full,
         mask=Mask(settings.mask),
+        on_frame=recorder.frame if recorder is not None else lambda _: None,
     )
+
+
+def make_clips(
+    settings: Settings,
+    *,
+    journal: SqliteJournal,
+    blobs: BlobStore,
+    lane: Callable[[], Lane],
+    stopped: threading.Event,
+    clock: Clock = _CLOCK,
+) -> Clips:
+    """What records the clips of all pipelines that ask for it."""
+    from edgewise.node.clips import Clips
+    from edgewise.pipeline.recorder import Recorder
+
+    folder = data_folder(settings) / "journal" / "clips"
+    clips = Clips(folder, journal=journal, blobs=blobs, stopped=stopped)
+    for name, pipeline in settings.pipelines.items():
+        if pipeline.record is not None:
+            clips.recorders[name] = Recorder(
+                name,
+                pipeline.record,
+                folder,
+                clips.keep,
+                clock=clock,
+                lane=lane(),
+                copy_allowed=not pipeline.mask,
+            )
+    return clips
 
 
 def open_store(settings: Settings, *, clock: Clock = _CLOCK) -> PeopleStore:

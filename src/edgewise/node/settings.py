@@ -42,6 +42,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_waiting: Calls that may wait for a worker; more are refused with 503.
         max_wait_s: A call that is expected to wait longer for a worker is refused with 503.
         snapshot_bytes: Snapshots kept at most.
+        clip_bytes: Clips kept at most; they have room of their own.
+        media_age_s: Snapshots and clips older than this are removed; 0 keeps them as long as there is room.
     """
 
     name: Name = "node"
@@ -50,6 +52,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_waiting: Annotated[int, Meta(ge=1, le=65536)] = 256
     max_wait_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     snapshot_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    clip_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
+    media_age_s: Annotated[float, Meta(ge=0, le=3.2e9)] = 30 * 86400.0
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,12 +9,13 @@ implementation is one file; ``catalog.py`` names them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
 from edgewise.errors import InputError
+from edgewise.media.packets import Packet
 from edgewise.media.picture import Picture, luma_of
 from edgewise.types import Detection
 
@@ -183,8 +184,8 @@ def _as(kind: type[S], sample: Sample) -> S:
 class Origin(enum.StrEnum):
     """Who wants something done, most binding first.
 
-    ``safety`` is the node itself (locking again, fail-safe states), ``app`` a person through the console, an app or Home
-    Assistant, ``parent`` the node above, ``rule`` a rule of this node.
+    ``safety`` is the node itself (locking again, fail-safe states), ``app`` a person through the console, an app or
+    Home Assistant, ``parent`` the node above, ``rule`` a rule of this node.
     """
 
     SAFETY = "safety"
@@ -304,6 +305,21 @@ class Pushable(Protocol):
 
         Raises:
             ClosedError: The source was closed.
+        """
+        ...
+
+
+@runtime_checkable
+class Encoded(Protocol):
+    """Optional ability of a source: it reads encoded video and hands the packets on too. Clips of it then need not be
+    encoded anew.
+    """
+
+    def tap(self, take: Callable[[Packet], None]) -> None:
+        """Names who takes the packets; called before ``read``.
+
+        ``take`` is called with each packet, in order, before the frames decoded from it are yielded, and returns at
+        once. Each time the source is opened anew its packets have a new ``coding``.
         """
         ...
 

@@ -118,6 +118,7 @@ class PipelineRunner:
         when_full: None leaves it to the source: a live one drops the oldest, another waits.
         backoff: How long to wait before a source that broke off is opened again.
         mask: Parts of pictures that are blanked before anything else sees them.
+        on_frame: Called with every picture that is read, masked, in the reader's thread; returns at once.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class PipelineRunner:
         when_full: WhenFull | None = None,
         backoff: Backoff | None = None,
         mask: Mask | None = None,
+        on_frame: Callable[[Frame], None] = lambda _: None,
     ) -> None:
         self.name = name
         self.source = source
@@ -148,6 +150,7 @@ class PipelineRunner:
         self._store = store
         self._backoff = backoff or Backoff()
         self._mask = mask or Mask(())
+        self._on_frame = on_frame
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
         self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
@@ -263,6 +266,7 @@ class PipelineRunner:
             if isinstance(sample, Frame):
                 sample = self._masked(sample)
                 self._update(width=sample.width, height=sample.height)
+                self._on_frame(sample)
             if not self._queue.put(sample):
                 return
 

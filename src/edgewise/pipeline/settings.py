@@ -10,6 +10,7 @@ from msgspec import Meta
 from edgewise.pipeline.base import WhenFull
 from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.places import Polygon
+from edgewise.pipeline.recorder import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.upload import UploadSettings
@@ -36,6 +37,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             drops the oldest, a stored one waits.
         mask: Polygons that are blanked in every picture before it is worked on, shown, stored or sent. Corners are
             ``[x, y]`` in shares of the picture's width and height, 0..1 from its top left corner.
+        record: Clips of events; null records none.
     """
 
     source: SourceSettings
@@ -45,3 +47,4 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: Annotated[int, Meta(ge=1, le=64)] = 2
     when_full: WhenFull | None = None
     mask: Annotated[tuple[Polygon, ...], Meta(max_length=64)] = ()
+    record: RecordSettings | None = None

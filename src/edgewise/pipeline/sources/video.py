@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import DecodeError, NotFoundError
+from edgewise.media.packets import Packet
 from edgewise.pipeline.base import Frame, Gives
 
 
@@ -29,7 +30,7 @@ class VideoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
 
 class VideoSource:
-    """Plays a video file. Keeps the ``Source`` seam."""
+    """Plays a video file. Keeps the ``Source`` and ``Encoded`` seams."""
 
     gives = Gives.FRAME
     Settings = VideoSettings
@@ -43,6 +44,7 @@ class VideoSource:
         self._clock = clock
         self._number = 0
         self._closed = threading.Event()
+        self._take: Callable[[Packet], None] | None = None
 
     def read(self) -> Iterator[Frame]:
         """Yields the frames; see ``Source``."""
@@ -59,6 +61,10 @@ class VideoSource:
             if not self._settings.loop:
                 return
 
+    def tap(self, take: Callable[[Packet], None]) -> None:
+        """Hands on the file's packets as they are read; see ``Encoded``."""
+        self._take = take
+
     def close(self) -> None:
         """Ends ``read``."""
         self._closed.set()
@@ -67,7 +73,7 @@ class VideoSource:
         from edgewise.media import video
 
         start = self._clock.monotonic()
-        for time_s, picture in video.pictures(path):
+        for time_s, picture in video.pictures(path, on_packet=self._take):
             early_s = start + time_s - self._clock.monotonic() if self.live else 0.0
             if self._closed.wait(early_s) if early_s > 0 else self._closed.is_set():
                 return
