@@ -203,10 +203,10 @@ def test_an_event_that_cannot_be_decided_is_told_and_the_next_one_is_decided(
     house = House(OPEN)
     ask = house.decider._rules.decide
 
-    def fail_on_the_first(event: Any, situation: Any) -> Any:
+    def fail_on_the_first(event: Any, *others: Any) -> Any:
         if event.sequence == 1:
             raise ZeroDivisionError("nobody thought of this")
-        return ask(event, situation)
+        return ask(event, *others)
 
     monkeypatch.setattr(house.decider._rules, "decide", fail_on_the_first)
     house.happens()

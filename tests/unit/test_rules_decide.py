@@ -25,8 +25,8 @@ def seen(name: str = "Ada", kind: str = "face.known", *, at_s: float = 0.0, **bo
     return Event(kind=kind, source="porch", time_ns=NOON + int(at_s * SECOND), body=facts)
 
 
-def situation(**fields: Any) -> Situation:
-    return Situation(**{"now_ns": NOON, "person": ADA, **fields})
+def situation(*, now_ns: int = NOON, devices: dict[str, dict[str, Any]] | None = None) -> Situation:
+    return Situation(now_ns, person={"Ada": ADA}.get, devices=lambda: devices or {})
 
 
 def test_a_known_person_gets_the_door_and_her_own_light() -> None:
@@ -69,25 +69,28 @@ def test_the_same_event_gives_the_same_keys_so_that_a_replay_acts_once() -> None
 
 def test_a_cooldown_holds_for_one_person_at_one_source_and_then_ends() -> None:
     engine = RuleEngine([rule(cooldown_s=10)])
-    first = engine.decide(seen(), situation())
-    soon = situation(now_ns=NOON + 9 * SECOND, fired=first.fired)
-    assert engine.decide(seen(at_s=9), soon).actions == ()
-    assert len(engine.decide(seen("Bob", at_s=9), soon).actions) == 1
-    later = situation(now_ns=NOON + 10 * SECOND, fired=first.fired)
-    assert len(engine.decide(seen(at_s=10), later).actions) == 1
+    memory = engine.memory()
+    assert len(engine.decide(seen(), situation(), memory).actions) == 1
+    soon = situation(now_ns=NOON + 9 * SECOND)
+    assert engine.decide(seen(at_s=9), soon, memory).actions == ()
+    assert len(engine.decide(seen("Bob", at_s=9), soon, memory).actions) == 1
+    later = situation(now_ns=NOON + 10 * SECOND)
+    assert len(engine.decide(seen(at_s=10), later, memory).actions) == 1
 
 
-def test_cooldowns_that_are_over_are_forgotten() -> None:
+def test_cooldowns_that_are_over_are_forgotten_before_they_fill_the_memory() -> None:
     engine = RuleEngine([rule(cooldown_s=10)])
-    fired = engine.decide(seen(), situation()).fired
-    assert len(fired) == 1
-    assert engine.decide(seen("", kind="other"), situation(now_ns=NOON + 11 * SECOND, fired=fired)).fired == {}
+    memory = engine.memory()
+    for second in range(3000):
+        engine.decide(seen(f"guest {second}", at_s=second), situation(now_ns=NOON + second * SECOND), memory)
+    assert 10 <= len(memory.fired) <= 1100
 
 
 def test_a_clock_set_back_does_not_lengthen_a_cooldown() -> None:
     engine = RuleEngine([rule(cooldown_s=10)])
-    fired = engine.decide(seen(), situation()).fired
-    assert len(engine.decide(seen(), situation(now_ns=NOON - 3600 * SECOND, fired=fired)).actions) == 1
+    memory = engine.memory()
+    engine.decide(seen(), situation(), memory)
+    assert len(engine.decide(seen(), situation(now_ns=NOON - 3600 * SECOND), memory).actions) == 1
 
 
 def test_devices_and_the_time_can_be_asked() -> None:

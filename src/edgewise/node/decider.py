@@ -21,7 +21,7 @@ from edgewise.node.acceptances import Acceptances
 from edgewise.node.patience import append_patiently
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action, Event, Status
-from edgewise.pipeline.rules import Decision, Firing, Mark, RuleEngine, Situation
+from edgewise.pipeline.rules import Decision, Firing, RuleEngine, Situation
 from edgewise.types import Entry, Record
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Decider:
         self._people = people
         self._clock = clock
         self._backoff = backoff or Backoff()
-        self._fired: Mapping[Mark, int] = {}
+        self._memory = rules.memory()
         self._decided = self._last_decided()
         self._stopped = threading.Event()
         self._deciding = threading.Lock()
@@ -133,7 +133,6 @@ class Decider:
         try:
             decision = self._ask(record)
             self._write(self._carry_out_all(decision, record))
-            self._fired = decision.fired
         except (RetryError, ClosedError):
             raise
         except Exception as error:
@@ -150,7 +149,7 @@ class Decider:
             record.blobs,
             sequence=record.sequence,
         )
-        return self._rules.decide(event, self._situation(event))
+        return self._rules.decide(event, self._situation(), self._memory)
 
     def _carry_out_all(self, decision: Decision, record: Record) -> list[Entry]:
         done = [self._carry_out(firing, record) for firing in decision.firings]
@@ -164,14 +163,8 @@ class Decider:
         if entries:
             append_patiently(self._journal, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
 
-    def _situation(self, event: Event) -> Situation:
-        name = str(event.body.get("name", ""))
-        return Situation(
-            now_ns=self._clock.time_ns(),
-            person=self._person(name) if name else None,
-            devices=self._devices.states(),
-            fired=self._fired,
-        )
+    def _situation(self) -> Situation:
+        return Situation(self._clock.time_ns(), person=self._person, devices=self._devices.states)
 
     def _person(self, name: str) -> Mapping[str, Any] | None:
         try:
