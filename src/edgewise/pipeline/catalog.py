@@ -26,11 +26,18 @@ SOURCES: dict[str, str] = {
     "folder": "edgewise.pipeline.sources.folder:FolderSource",
     "camera": "edgewise.pipeline.sources.camera:CameraSource",
     "upload": "edgewise.pipeline.sources.upload:UploadSource",
+    "rtsp": "edgewise.pipeline.sources.rtsp:RtspSource",
 }
 TRANSFORMS: dict[str, str] = {
     "detect": "edgewise.pipeline.transforms.detect:Detect",
     "recognise": "edgewise.pipeline.transforms.recognise:Recognise",
     "presence": "edgewise.pipeline.transforms.presence:Presence",
+    "motion": "edgewise.pipeline.transforms.motion:Motion",
+    "track": "edgewise.pipeline.transforms.track:Track",
+    "count": "edgewise.pipeline.transforms.count:Count",
+    "dwell": "edgewise.pipeline.transforms.dwell:Dwell",
+    "throttle": "edgewise.pipeline.transforms.throttle:Throttle",
+    "debounce": "edgewise.pipeline.transforms.debounce:Debounce",
 }
 
 

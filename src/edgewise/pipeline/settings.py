@@ -13,14 +13,34 @@ from edgewise.pipeline.places import Polygon
 from edgewise.pipeline.recorder import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
+from edgewise.pipeline.sources.rtsp import RtspSettings
 from edgewise.pipeline.sources.upload import UploadSettings
 from edgewise.pipeline.sources.video import VideoSettings
+from edgewise.pipeline.transforms.count import CountSettings
+from edgewise.pipeline.transforms.debounce import DebounceSettings
 from edgewise.pipeline.transforms.detect import DetectSettings
+from edgewise.pipeline.transforms.dwell import DwellSettings
+from edgewise.pipeline.transforms.motion import MotionSettings
 from edgewise.pipeline.transforms.presence import PresenceSettings
 from edgewise.pipeline.transforms.recognise import RecogniseSettings
+from edgewise.pipeline.transforms.throttle import ThrottleSettings
+from edgewise.pipeline.transforms.track import TrackSettings
 
-SourceSettings: TypeAlias = VideoSettings | FolderSettings | CameraSettings | UploadSettings | ExternalSettings
-TransformSettings: TypeAlias = DetectSettings | RecogniseSettings | PresenceSettings | ExternalSettings
+SourceSettings: TypeAlias = (
+    VideoSettings | FolderSettings | CameraSettings | RtspSettings | UploadSettings | ExternalSettings
+)
+TransformSettings: TypeAlias = (
+    DetectSettings
+    | RecogniseSettings
+    | PresenceSettings
+    | MotionSettings
+    | TrackSettings
+    | CountSettings
+    | DwellSettings
+    | ThrottleSettings
+    | DebounceSettings
+    | ExternalSettings
+)
 
 
 class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

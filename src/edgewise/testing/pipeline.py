@@ -1,6 +1,8 @@
 """The contract suite of the ``Source`` seam, and simulators for pipelines.
 
-A new source is tested by a subclass::
+A new source is tested by a subclass of the suite that fits what it reads from: ``SourceContract``, or where the origin
+may be silent, does not wait, or can break off ``WaitingSourceContract``, ``BoundedSourceContract``,
+``ConnectedSourceContract``, each of which holds those before it::
 
     class TestMySource(SourceContract):
         def make(self, tmp_path, clock):        # a source that gives at least three samples
@@ -12,8 +14,10 @@ A new source is tested by a subclass::
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,9 +58,11 @@ class SourceContract:
         source.close()
 
     def test_samples_are_numbered_and_of_the_kind_that_the_source_states(self, source: Source) -> None:
-        """Numbers count from 1, times do not go back; pictures are RGB, sound lies in -1..1."""
+        """Numbers count from 1, those that were dropped included; times do not go back; pictures are RGB, sound lies in
+        -1..1.
+        """
         samples = list(itertools.islice(source.read(), self.samples_wanted))
-        assert [sample.number for sample in samples] == list(range(1, self.samples_wanted + 1))
+        _check_numbers([sample.number for sample in samples], dropped=source.dropped)
         assert {sample.source for sample in samples} == {NAME}
         assert [sample.time_ns for sample in samples] == sorted(sample.time_ns for sample in samples)
         for sample in samples:
@@ -93,6 +99,94 @@ class SourceContract:
         with pytest.raises((UnavailableError, NotFoundError, DecodeError)) as caught:
             next(iter(source.read()))
         assert caught.value.hint
+
+
+class WaitingSourceContract(SourceContract):
+    """What a source promises beyond, whose origin may have nothing to give for a while."""
+
+    def hush(self) -> None:
+        """Makes the origin give nothing more, without breaking off; unless it gives just ``samples_wanted``."""
+
+    def test_closing_while_nothing_comes_ends_it_soon(self, source: Source) -> None:
+        """A reader that waits for a silent origin is let go within half a second."""
+        samples = source.read()
+        for _ in range(self.samples_wanted):
+            next(samples)
+        self.hush()
+        ended = threading.Event()
+
+        def read() -> None:
+            with contextlib.suppress(UnavailableError):
+                for _ in samples:
+                    pass
+            ended.set()
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        assert not ended.wait(0.2)
+        source.close()
+        assert ended.wait(0.5)
+        thread.join()
+
+
+class BoundedSourceContract(WaitingSourceContract):
+    """What a source promises beyond, whose origin does not wait for us."""
+
+    def flood(self) -> None:
+        """Makes the origin give more than the source lets wait; returns when it has."""
+        raise NotImplementedError
+
+    def test_of_what_waits_the_newest_win_and_the_others_are_counted(self, source: Source) -> None:
+        """A slow reader gets what is new, not what it was too slow for."""
+        samples = source.read()
+        next(samples)
+        self.flood()
+        after = next(samples)
+        assert source.dropped > 0
+        assert 2 < after.number <= 2 + source.dropped
+
+
+class ConnectedSourceContract(BoundedSourceContract):
+    """What a source promises beyond, that keeps a connection."""
+
+    def cut(self) -> None:
+        """Takes the origin away, so that the connection breaks."""
+        raise NotImplementedError
+
+    def mend(self) -> None:
+        """Brings the origin back; it gives samples again."""
+        raise NotImplementedError
+
+    def test_what_broke_off_is_told_with_a_hint_and_goes_on_counting_when_read_again(self, source: Source) -> None:
+        """The runner reads again after ``UnavailableError``."""
+        samples = source.read()
+        last = next(samples).number
+        self.cut()
+        with pytest.raises(UnavailableError) as caught:
+            last += sum(1 for _ in samples)
+        assert caught.value.hint
+        self.mend()
+        again = next(_patiently(source))
+        assert again.number > last
+
+
+def _check_numbers(numbers: Sequence[int], *, dropped: int) -> None:
+    assert numbers[0] >= 1
+    assert all(earlier < later for earlier, later in itertools.pairwise(numbers))
+    assert numbers[-1] - len(numbers) <= dropped
+
+
+def _patiently(source: Source) -> Iterator[Sample]:
+    """Reads as the runner does, until the origin is back."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            yield from source.read()
+            return
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _check_sample(gives: Gives, sample: Sample) -> None:
