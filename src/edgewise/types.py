@@ -86,6 +86,7 @@ class Detection(msgspec.Struct, frozen=True, omit_defaults=True):
             right and left mouth corner, as seen on the person.
         name: Who or what it was recognised as; empty when it was not matched or is unknown.
         similarity: Cosine similarity behind ``name``.
+        track: The same for one object from picture to picture, counted from 1; 0 when it is not tracked.
     """
 
     box: Box
@@ -94,6 +95,7 @@ class Detection(msgspec.Struct, frozen=True, omit_defaults=True):
     landmarks: tuple[tuple[float, float], ...] = ()
     name: str = ""
     similarity: float = 0.0
+    track: int = 0
 
 
 class Classification(msgspec.Struct, frozen=True, tag="classification", tag_field="task"):

@@ -112,6 +112,19 @@ def step(
     return PresenceState(tracks, visitors), tuple(announcements)
 
 
+def rest(state: PresenceState, *, time_ns: int) -> PresenceState:
+    """Takes in a frame in which nothing moved: who was there still is, and nothing was learnt of who that is.
+
+    Args:
+        state: What is remembered.
+        time_ns: The frame's time.
+    """
+    tracks = tuple(track if track.missed else msgspec.structs.replace(track, seen_ns=time_ns) for track in state.tracks)
+    there = {track.who for track in tracks if not track.missed}
+    visitors = {who: time_ns if who in there else seen_ns for who, seen_ns in state.visitors.items()}
+    return PresenceState(tracks, visitors)
+
+
 def _follow(
     settings: PresenceSettings, tracks: Sequence[Track], faces: Sequence[Detection], *, time_ns: int
 ) -> list[Track]:
@@ -188,8 +201,11 @@ class Presence:
 
     def apply(self, observation: Observation) -> Observation:
         """Adds the events of this frame."""
-        faces = [face for face in observation.objects if face.label == "face"]
         time_ns = observation.frame.time_ns
+        if observation.still:
+            self._state = rest(self._state, time_ns=time_ns)
+            return observation
+        faces = [face for face in observation.objects if face.label == "face"]
         self._state, announcements = step(self._settings, self._state, faces, time_ns=time_ns)
         events = tuple(_event(observation, announcement) for announcement in announcements)
         return msgspec.structs.replace(observation, events=observation.events + events)

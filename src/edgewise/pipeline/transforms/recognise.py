@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edgewise.pipeline.base import Gives, Observation, Tools
 from edgewise.pipeline.faces import FaceRecogniser
+from edgewise.types import Detection
 
 
 class RecogniseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="recognise"):
@@ -39,8 +40,11 @@ class Recognise:
             tools.people,
             min_face_px=settings.min_face_px,
         )
+        self._found: tuple[Detection, ...] | None = None
 
     def apply(self, observation: Observation) -> Observation:
-        """Adds the faces of the frame."""
-        found = self._recogniser.find(observation.frame.image)
-        return msgspec.structs.replace(observation, objects=observation.objects + found)
+        """Adds the faces of the frame; of a still one, those found before."""
+        if self._found is None or not observation.still:
+            self._found = None  # stays so when this frame fails: nothing older is repeated then
+            self._found = self._recogniser.find(observation.frame.image)
+        return msgspec.structs.replace(observation, objects=observation.objects + self._found)
