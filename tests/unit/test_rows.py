@@ -12,7 +12,7 @@ ROOT = Path(edgewise.__file__).parent
 ROWS = [
     {"errors", "types"},
     {"_lib", "telemetry"},
-    {"runtimes", "media", "journal", "link", "trust"},
+    {"runtimes", "media", "journal", "link", "trust", "series"},
     {"models"},
     {"convert"},
     {"zoo", "pipeline", "people", "registry", "rollout", "compress", "learn", "privacy", "lake"},

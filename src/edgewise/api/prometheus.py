@@ -83,13 +83,21 @@ def _pipelines(node: Node) -> Iterator[Metric]:
     dropped = CounterMetricFamily("edgewise_frames_dropped", "Frames pushed out by newer ones.", labels=label)
     errors = CounterMetricFamily("edgewise_frame_errors", "Frames that failed.", labels=label)
     rate = GaugeMetricFamily("edgewise_frames_per_second", "Frames worked on per second.", labels=label)
+    changed = CounterMetricFamily(
+        "edgewise_transform_counts",
+        "What transforms changed or left out, such as temperature.outlier.",
+        labels=("pipeline", "transform", "what"),
+    )
     for name, runner in node.pipelines.items():
         state = runner.state()
         frames.add_metric((name,), state.processed)
         dropped.add_metric((name,), state.dropped)
         errors.add_metric((name,), state.errors)
         rate.add_metric((name,), state.fps)
-    yield from (frames, dropped, errors, rate)
+        for transform, counts in state.counts.items():
+            for what, count in counts.items():
+                changed.add_metric((name, transform, what), count)
+    yield from (frames, dropped, errors, rate, changed)
 
 
 def _journal(node: Node) -> Iterator[Metric]:

@@ -31,6 +31,8 @@ from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgewise.models.model import Model
     from edgewise.node.settings import Settings
     from edgewise.people.store import Person
@@ -164,6 +166,10 @@ class Node:
     def model(self, name: str) -> Model:
         """An open model, for transforms; see ``edgewise.pipeline.base.Tools``."""
         return self.repository.get(name).model
+
+    def folder(self, name: str) -> Path:
+        """A folder for what transforms of that name learn; see ``edgewise.pipeline.base.Tools``."""
+        return organs.learned_folder(self.settings, name)
 
     def accept(self, event: Event) -> None:
         """Takes an event in: when this returns it is on disk. While the disk is full it waits, and frames are dropped

@@ -111,15 +111,23 @@ def open_repository(settings: Settings) -> ModelRepository:
     return ModelRepository([*listed, *used, *entries], options=session_options)
 
 
+def learned_folder(settings: Settings, name: str) -> Path:
+    """Where transforms of that name keep what they learned; made when it is not there."""
+    folder = data_folder(settings) / "learned" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 def pipeline_models(settings: Settings) -> list[str]:
     """Names of the models that pipelines use, each once."""
+    from edgewise.pipeline.transforms.classify import ClassifySettings
     from edgewise.pipeline.transforms.detect import DetectSettings
     from edgewise.pipeline.transforms.recognise import RecogniseSettings
 
     names: list[str] = []
     for pipeline in settings.pipelines.values():
         for transform in pipeline.transforms:
-            if isinstance(transform, DetectSettings):
+            if isinstance(transform, DetectSettings | ClassifySettings):
                 names.append(transform.model)
             elif isinstance(transform, RecogniseSettings):
                 names += [transform.detector, transform.embedder]

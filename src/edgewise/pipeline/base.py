@@ -20,6 +20,8 @@ from edgewise.media.picture import Picture, luma_of
 from edgewise.types import Detection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgewise.models.model import Model
     from edgewise.types import Array, Image
 
@@ -354,6 +356,10 @@ class People(Protocol):
 class Tools(Protocol):
     """What the node lends to transforms."""
 
+    def folder(self, name: str) -> Path:
+        """A folder on the node's disk for what transforms of that name learn; it is there."""
+        ...
+
     @property
     def people(self) -> People:
         """Whom the node knows."""
@@ -391,6 +397,15 @@ class Flushing(Protocol):
 
     def flush(self) -> Observation | None:
         """What was held back; None when nothing was."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """Optional ability of a transform: it counts what it changed or left out, so that nothing of it is silent."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How often so far, by what it did, such as ``temperature.outlier``. May be called from any thread."""
         ...
 
 

@@ -38,6 +38,13 @@ TRANSFORMS: dict[str, str] = {
     "dwell": "edgewise.pipeline.transforms.dwell:Dwell",
     "throttle": "edgewise.pipeline.transforms.throttle:Throttle",
     "debounce": "edgewise.pipeline.transforms.debounce:Debounce",
+    "clean": "edgewise.pipeline.transforms.clean:Clean",
+    "resample": "edgewise.pipeline.transforms.resample:Resample",
+    "window": "edgewise.pipeline.transforms.window:WindowTransform",
+    "features": "edgewise.pipeline.transforms.features:Features",
+    "thin": "edgewise.pipeline.transforms.thin:Thin",
+    "classify": "edgewise.pipeline.transforms.classify:Classify",
+    "anomaly": "edgewise.pipeline.transforms.anomaly:Anomaly",
 }
 
 

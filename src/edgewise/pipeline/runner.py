@@ -11,7 +11,7 @@ import contextlib
 import enum
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,6 +20,7 @@ from edgewise.errors import EdgewiseError, UnavailableError
 from edgewise.media.mask import Mask
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import (
+    Counting,
     Event,
     Flushing,
     Frame,
@@ -81,6 +82,7 @@ class RunnerState(msgspec.Struct, frozen=True):
         height: Of the newest picture, pixels.
         unreadable: Pictures of the source that could not be decoded and were left out.
         problem: What went wrong last, while it is retrying or failed, or in a frame; empty before anything did.
+        counts: What transforms changed or left out, by the transform's name and by what it did.
     """
 
     name: str
@@ -98,6 +100,7 @@ class RunnerState(msgspec.Struct, frozen=True):
     height: int = 0
     unreadable: int = 0
     problem: str = ""
+    counts: Mapping[str, Mapping[str, int]] = {}
 
 
 class PipelineRunner:
@@ -194,6 +197,7 @@ class PipelineRunner:
                 self._state,
                 dropped=self._queue.dropped + self.source.dropped,
                 unreadable=self.source.unreadable,
+                counts=_counts(self._transforms),
             )
 
     def latest(self) -> tuple[Observation, bytes] | None:
@@ -379,6 +383,16 @@ class PipelineRunner:
             if phase in _NEXT[self._state.phase]:
                 self._state = msgspec.structs.replace(self._state, phase=phase, **fields)
             self._changed.notify_all()
+
+
+def _counts(transforms: Sequence[Transform]) -> dict[str, Mapping[str, int]]:
+    """What each transform counted; the second of a name is ``name-2``."""
+    found: dict[str, Mapping[str, int]] = {}
+    for transform in transforms:
+        if isinstance(transform, Counting):
+            same = sum(name.partition("-")[0] == transform.name for name in found)
+            found[f"{transform.name}-{same + 1}" if same else transform.name] = transform.counts()
+    return found
 
 
 def _average(before: float, newest: float) -> float:

@@ -16,15 +16,22 @@ from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
 from edgewise.pipeline.sources.upload import UploadSettings
 from edgewise.pipeline.sources.video import VideoSettings
+from edgewise.pipeline.transforms.anomaly import AnomalySettings
+from edgewise.pipeline.transforms.classify import ClassifySettings
+from edgewise.pipeline.transforms.clean import CleanSettings
 from edgewise.pipeline.transforms.count import CountSettings
 from edgewise.pipeline.transforms.debounce import DebounceSettings
 from edgewise.pipeline.transforms.detect import DetectSettings
 from edgewise.pipeline.transforms.dwell import DwellSettings
+from edgewise.pipeline.transforms.features import FeaturesSettings
 from edgewise.pipeline.transforms.motion import MotionSettings
 from edgewise.pipeline.transforms.presence import PresenceSettings
 from edgewise.pipeline.transforms.recognise import RecogniseSettings
+from edgewise.pipeline.transforms.resample import ResampleSettings
+from edgewise.pipeline.transforms.thin import ThinSettings
 from edgewise.pipeline.transforms.throttle import ThrottleSettings
 from edgewise.pipeline.transforms.track import TrackSettings
+from edgewise.pipeline.transforms.window import WindowSettings
 
 SourceSettings: TypeAlias = (
     VideoSettings | FolderSettings | CameraSettings | RtspSettings | UploadSettings | ExternalSettings
@@ -39,6 +46,13 @@ TransformSettings: TypeAlias = (
     | DwellSettings
     | ThrottleSettings
     | DebounceSettings
+    | CleanSettings
+    | ResampleSettings
+    | WindowSettings
+    | FeaturesSettings
+    | ThinSettings
+    | ClassifySettings
+    | AnomalySettings
     | ExternalSettings
 )
 

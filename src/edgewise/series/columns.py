@@ -1,0 +1,329 @@
+"""Readings as compressed columns: the codec in which a stretch of a series is kept or sent. Lossless, bit for bit.
+
+Layout of a block: ``EWC1``, the CRC-32 of all that follows and the length of the head (4 bytes each, little endian),
+the head (MessagePack), then the parts of all columns, each a zstd frame. Per column the cheapest of a few transforms is
+taken:
+
+* whole numbers: as they are, differences, or differences of differences, in zigzag, as few bytes as they need;
+* floats: decimals that are exact after scaling (ALP, Afroozeh, Kuffó and Boncz 2023, doi:10.1145/3626717), with the
+  few that are not beside them; their ranks among the values that occur, which stay close where values do; or their
+  bits, XORed with the value before (Gorilla, Pelkonen et al. 2015) or not;
+* bytes of equal weight stand together (shuffle), which is what lets zstd find them.
+
+Missing values are a bit each. NaN is a value, with its payload.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from edgewise.errors import CorruptError, InputError, TooLargeError
+
+Value: TypeAlias = float | int | bool | str | None
+
+MAGIC = b"EWC1"
+MAX_ROWS = 1 << 24
+"""Rows of a block at most."""
+
+MAX_COLUMNS = 4096
+"""Channels of a block at most."""
+
+MAX_TEXT_BYTES = 1 << 28
+"""What strings and values of mixed kind of a column may take, unpacked."""
+
+_LEVEL = 12
+_START = struct.Struct("<4sII")
+_LENGTH = struct.Struct("<I")
+_MAX_HEAD_BYTES = 1 << 20
+# Decimals worth trying: a sensor gives six, coordinates seven, what was once a float32 eight.
+_DECIMALS = range(9)
+# A scaled decimal beyond it would not be exact in a double.
+_EXACT = float(1 << 53)
+# More decimals that do not fit than this part, and their places cost more than the bits as they are.
+_EXCEPTIONS = 0.2
+# More different values than this part, and a table of them costs more than it saves.
+_RANKED = 0.8
+_INT64 = range(-(1 << 63), 1 << 63)
+
+_Words: TypeAlias = npt.NDArray[np.uint64]
+
+
+class Block(NamedTuple):
+    """Readings: times (nanoseconds since the Unix epoch) and, per channel, one value for each time."""
+
+    times_ns: list[int]
+    columns: dict[str, list[Value]]
+
+
+class _Part(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of a column: ``steps`` differences were taken, each number is ``width`` bytes wide."""
+
+    size: int
+    count: int
+    width: int
+    steps: int = 0
+
+
+class _Column(msgspec.Struct, frozen=True, array_like=True):
+    """A column: how its values are written, and its parts in the order they stand."""
+
+    name: str
+    kind: Literal["int", "decimal", "rank", "bits", "bool", "mixed"]
+    parts: tuple[_Part, ...]
+    masked: bool = False
+    decimals: int = 0
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    rows: int
+    times: tuple[_Part, ...]
+    columns: tuple[_Column, ...]
+
+
+def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]]) -> bytes:
+    """Packs readings.
+
+    Args:
+        times_ns: Nanoseconds since the Unix epoch, in any order.
+        columns: Per channel as many values as there are times.
+
+    Raises:
+        InputError: Columns differ in length, or a number is beyond 64 bits.
+        TooLargeError: More than ``MAX_ROWS`` or ``MAX_COLUMNS``.
+    """
+    rows = len(times_ns)
+    if rows > MAX_ROWS or len(columns) > MAX_COLUMNS:
+        raise TooLargeError("Too much for one block", limit=MAX_ROWS, actual=rows)
+    for name, values in columns.items():
+        if len(values) != rows:
+            raise InputError(f"Column {name!r} has {len(values)} values for {rows} times")
+    with_times, body = _whole(np.asarray(times_ns, np.int64))
+    described = []
+    for name, values in columns.items():
+        column, parts = _column(name, values)
+        described.append(column)
+        body += parts
+    head = msgspec.msgpack.encode(_Head(rows, with_times, tuple(described)))
+    content = b"".join((_LENGTH.pack(len(head)), head, *body))
+    return MAGIC + _LENGTH.pack(zlib.crc32(content)) + content
+
+
+def decode(block: bytes) -> Block:
+    """Unpacks what ``encode`` packed.
+
+    Raises:
+        CorruptError: It is no such block, or was damaged.
+        TooLargeError: It claims more than a block may hold.
+    """
+    try:
+        head, start = _read_head(block)
+        reader = _Reader(block, start)
+        times = [int(time) for time in reader.whole(head.times).tolist()]
+        columns = {column.name: _values(column, reader, head.rows) for column in head.columns}
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError, struct.error) as error:
+        raise CorruptError(f"This is no intact block of readings: {error}", hint="Fetch it again.") from error
+    if len(times) != head.rows or any(len(values) != head.rows for values in columns.values()):
+        raise CorruptError("This is no intact block of readings: its columns differ in length", hint="Fetch it again.")
+    return Block(times, columns)
+
+
+def _read_head(block: bytes) -> tuple[_Head, int]:
+    if block[:4] != MAGIC:
+        raise CorruptError("This is no block of readings", hint="They begin with EWC1.")
+    _, checksum, length = _START.unpack_from(block)
+    if zlib.crc32(memoryview(block)[8:]) != checksum:
+        raise CorruptError("This block of readings is damaged: its checksum is wrong", hint="Fetch it again.")
+    if length > _MAX_HEAD_BYTES:
+        raise TooLargeError("The head of this block is too large", limit=_MAX_HEAD_BYTES, actual=length)
+    head = msgspec.msgpack.decode(block[_START.size : _START.size + length], type=_Head)
+    if not 0 <= head.rows <= MAX_ROWS or len(head.columns) > MAX_COLUMNS:
+        raise TooLargeError("This block claims too many readings", limit=MAX_ROWS, actual=head.rows)
+    return head, _START.size + length
+
+
+def _column(name: str, values: Sequence[Value]) -> tuple[_Column, list[bytes]]:
+    """The cheapest way to write a column, and its parts."""
+    present = [value for value in values if value is not None]
+    masked = len(present) < len(values)
+    mask, bits = _mask(values) if masked else ((), [])
+    kinds = {type(value) for value in present}
+    ways: list[tuple[str, int, tuple[_Part, ...], list[bytes]]]
+    if kinds == {float}:
+        ways = _floats(np.asarray(present, np.float64))
+    elif kinds == {bool}:
+        ways = [("bool", 0, *_whole(np.asarray(present, np.int64)))]
+    elif kinds == {int} and all(value in _INT64 for value in present):
+        ways = [("int", 0, *_whole(np.asarray(present, np.int64)))]
+    else:
+        ways = [("mixed", 0, *_mixed(name, present))]
+    kind, decimals, parts, body = min(ways, key=lambda way: sum(map(len, way[3])))
+    return _Column(name, kind, mask + parts, masked, decimals), bits + body  # type: ignore[arg-type]
+
+
+def _mask(values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
+    packed = np.packbits(np.fromiter((value is None for value in values), bool, len(values)))
+    content = _press(packed.tobytes())
+    return (_Part(len(content), len(packed), 1),), [content]
+
+
+def _mixed(name: str, values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
+    try:
+        plain = msgspec.msgpack.encode(values)
+    except (OverflowError, TypeError) as error:
+        raise InputError(f"Column {name!r} has a value that cannot be packed: {error}") from error
+    content = _press(plain)
+    return (_Part(len(content), len(plain), 1),), [content]
+
+
+def _floats(values: npt.NDArray[np.float64]) -> list[tuple[str, int, tuple[_Part, ...], list[bytes]]]:
+    bits = values.view(np.uint64)
+    mixed = bits.copy()
+    mixed[1:] ^= bits[:-1]
+    ways = [("bits", steps, *_words(words, 8, steps=steps)) for steps, words in ((0, bits), (1, mixed))]
+    occurring, ranks = np.unique(_ordered(bits), return_inverse=True)
+    if len(occurring) <= _RANKED * len(values):
+        parts, body = _whole(ranks.astype(np.int64))
+        table, rows = _whole(occurring)
+        ways.append(("rank", 0, parts + table, body + rows))
+    found = _scaled(values)
+    if found is not None:
+        decimals, numbers, wrong = found
+        parts, body = _whole(numbers)
+        places, where = _whole(wrong.astype(np.int64))
+        raw, what = _words(bits[wrong], 8)
+        ways.append(("decimal", decimals, parts + places + raw, body + where + what))
+    return ways
+
+
+def _ordered(bits: _Words) -> npt.NDArray[np.int64]:
+    """The bits of floats as whole numbers in the order of the floats; its own inverse, up to the type."""
+    numbers = bits.view(np.int64)
+    return np.where(numbers < 0, numbers ^ np.int64(0x7FFFFFFFFFFFFFFF), numbers)
+
+
+def _scaled(values: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Decimals, the whole numbers after scaling, and where that is not exact; None when it is seldom exact."""
+    best: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+    for decimals in _DECIMALS:
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.rint(values * 10.0**decimals)
+            fits = np.abs(scaled) < _EXACT
+            numbers = np.where(fits, scaled, 0).astype(np.int64)
+        exact = (numbers / 10.0**decimals).view(np.uint64) == values.view(np.uint64)
+        wrong = np.flatnonzero(~(fits & exact))
+        if best is None or len(wrong) < len(best[2]):
+            numbers[wrong] = numbers[np.maximum(wrong - 1, 0)]  # costs no difference
+            best = (decimals, numbers, wrong)
+        if not len(wrong):
+            break
+    return best if best is not None and len(best[2]) <= _EXCEPTIONS * len(values) else None
+
+
+def _whole(numbers: npt.NDArray[np.int64]) -> tuple[tuple[_Part, ...], list[bytes]]:
+    """Whole numbers with as many differences taken as pays. Differences wrap around, and so does their sum."""
+    ways = []
+    taken = numbers
+    for steps in range(3):
+        zigzag = ((taken << 1) ^ (taken >> 63)).view(np.uint64)
+        width = max(1, math.ceil(int(zigzag.max(initial=0)).bit_length() / 8))
+        ways.append(_words(zigzag, width, steps=steps))
+        with np.errstate(over="ignore"):
+            taken = np.concatenate([taken[:1], taken[1:] - taken[:-1]])
+    return min(ways, key=lambda way: len(way[1][0]))
+
+
+def _words(words: _Words, width: int, *, steps: int = 0) -> tuple[tuple[_Part, ...], list[bytes]]:
+    planes = words.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width]
+    content = _press(np.ascontiguousarray(planes.T).tobytes())
+    return (_Part(len(content), len(words), width, steps),), [content]
+
+
+def _press(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(content)
+
+
+class _Reader:
+    """Takes part after part off a block. Nothing is unpacked that is larger than the head says it is."""
+
+    def __init__(self, block: bytes, start: int) -> None:
+        self._block = block
+        self._place = start
+
+    def content(self, part: _Part, *, limit: int) -> bytes:
+        size = part.count * part.width
+        if not 0 <= size <= limit or part.size < 0:
+            raise TooLargeError("A part of this block is too large", limit=limit, actual=size)
+        packed = self._block[self._place : self._place + part.size]
+        self._place += part.size
+        if zstandard.frame_content_size(packed) != size:
+            raise ValueError("a part is not as large as it should be")
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+
+    def words(self, part: _Part) -> _Words:
+        if not 1 <= part.width <= 8:
+            raise ValueError(f"numbers cannot be {part.width} bytes wide")
+        content = self.content(part, limit=8 * MAX_ROWS)
+        wide = np.zeros((part.count, 8), np.uint8)
+        wide[:, : part.width] = np.frombuffer(content, np.uint8).reshape(part.width, part.count).T
+        return wide.view("<u8").reshape(-1)
+
+    def whole(self, parts: Iterable[_Part]) -> npt.NDArray[np.int64]:
+        [part] = parts
+        zigzag = self.words(part)
+        numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
+        for _ in range(part.steps):
+            with np.errstate(over="ignore"):
+                numbers = np.cumsum(numbers)
+        return numbers
+
+
+def _values(column: _Column, reader: _Reader, rows: int) -> list[Value]:
+    parts = list(column.parts)
+    mask: npt.NDArray[np.bool_] | None = None
+    if column.masked:
+        packed = np.frombuffer(reader.content(parts.pop(0), limit=MAX_ROWS), np.uint8)
+        mask = np.unpackbits(packed, count=rows).astype(bool)
+    present = _present(column, parts, reader)
+    if mask is None:
+        return present
+    waiting = iter(present)
+    try:
+        return [None if missing else next(waiting) for missing in mask.tolist()]
+    except StopIteration:
+        raise ValueError("values are missing") from None
+
+
+def _present(column: _Column, parts: Sequence[_Part], reader: _Reader) -> list[Value]:
+    found: list[Value]
+    match column.kind:
+        case "int":
+            found = reader.whole(parts).tolist()
+        case "bool":
+            found = [bool(value) for value in reader.whole(parts).tolist()]
+        case "mixed":
+            found = msgspec.msgpack.decode(reader.content(parts[0], limit=MAX_TEXT_BYTES), type=list[Any])
+        case "bits":
+            words = reader.words(parts[0])
+            found = (np.bitwise_xor.accumulate(words) if column.decimals else words).view(np.float64).tolist()
+        case "rank":
+            ranks, table = reader.whole(parts[:1]), reader.whole(parts[1:2])
+            if len(ranks) and not 0 <= ranks.min() <= ranks.max() < len(table):
+                raise ValueError("a rank lies outside its table")
+            found = _ordered(table.view(np.uint64))[ranks].view(np.float64).tolist()
+        case "decimal":
+            values = reader.whole(parts[:1]) / 10.0**column.decimals
+            places = reader.whole(parts[1:2])
+            if len(places) and not 0 <= places.min() <= places.max() < len(values):
+                raise ValueError("an exception lies outside its column")
+            values.view(np.uint64)[places] = reader.words(parts[2])
+            found = values.tolist()
+    return found
