@@ -83,6 +83,13 @@ class Admission:
             self._use(action, now, self._next_hold(action, before, hold_s))
         return Status.DONE
 
+    def expires_ns(self, action: Action) -> int:
+        """When an action is too late, by the wall clock as it is now: it may have been set since the action was made."""
+        if action.deadline_s is None:
+            return action.expires_ns
+        left_s = action.deadline_s - self._clock.monotonic()
+        return min(action.expires_ns, self._clock.time_ns() + int(left_s * 1e9))
+
     def release(self, action: Action, before: Hold | None) -> None:
         """An action that was admitted certainly did not act; it may be tried again, and ``before`` holds again."""
         with self._lock:

@@ -198,7 +198,7 @@ class Devices:
             if status is Status.DONE:
                 with self._made_safe_unless_confirmed(device, action, before):
                     self._keeping.commanded(device, unlocks=isinstance(command, Unlock))
-                    device.apply(command, key=action.key, expires_ns=action.expires_ns)
+                    device.apply(command, key=action.key, expires_ns=self._admission.expires_ns(action))
                 self._keeping.confirmed(device, command)
             return Outcome(device.name, status, device.state, self._admission.hold(device.name))
 
