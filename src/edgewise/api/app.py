@@ -48,7 +48,7 @@ class Front:
     """The ASGI callable; see the module's docstring.
 
     Attributes:
-        express: The short way for requests to quick models.
+        express: The short way for inference and predictions.
 
     Args:
         node: The node to serve.
@@ -70,8 +70,15 @@ class Front:
             max_body_bytes=http.max_body_bytes,
         )
         self._open_inference = OpenInference(node.repository, jobs=self._jobs, infer=infer, ready=lambda: True)
-        self.express = Express(infer, guard=guard, jobs=self._jobs, metrics=self._metrics)
         self._predict = Predict(node.repository, jobs=self._jobs, metrics=self._metrics, clock=node.clock)
+        self.express = Express(
+            infer,
+            self._predict,
+            guard=guard,
+            jobs=self._jobs,
+            metrics=self._metrics,
+            max_body_bytes=http.max_body_bytes,
+        )
         self._console = Console()
         self._rest: asyncio.Task[Application] | None = None
 

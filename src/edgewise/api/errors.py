@@ -135,7 +135,7 @@ def body_of(error: EdgewiseError, *, oip: bool = False) -> bytes:
 
 
 def failure(
-    exception: Exception, metrics: Metrics, *, what: str, oip: bool
+    exception: BaseException, metrics: Metrics, *, what: str, oip: bool
 ) -> tuple[HTTPStatus, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the answer to a request that failed; counts it, and logs what was unforeseen.
 
@@ -152,7 +152,7 @@ def failure(
     return status_of(error), headers_of(error), body_of(error, oip=oip)
 
 
-def translate(error: Exception) -> EdgewiseError:
+def translate(error: BaseException) -> EdgewiseError:
     """An unforeseen exception as an error of ours that tells the caller nothing of the inside."""
     if isinstance(error, EdgewiseError):
         return error

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import CancelledError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgewise.node.pool import Pool
 
@@ -96,57 +96,87 @@ class Jobs:
         self.pool = pool
         self._gates: dict[Hashable, Gate] = {}
 
-    def gate(self, kind: Hashable) -> Gate | None:
-        """What was found out about calls of a kind; None before the first."""
-        return self._gates.get(kind)
-
     async def run(self, function: Callable[..., T], /, *arguments: object) -> T:
         """Runs a call on the pool.
 
         Raises:
             BusyError: The pool is full.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        return await self.run_quickest(None, 0, function, *arguments)
 
-        def done(result: T, error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits any more
-                loop.call_soon_threadsafe(_settle, future, result, error)
-
-        self.pool.call(done, function, *arguments)
+    async def run_quickest(
+        self, kind: Hashable | None, size: int, function: Callable[..., T], /, *arguments: object
+    ) -> T:
+        """Runs a call where it is done soonest; see ``start``."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.start(functools.partial(_settle, future), kind, size, function, *arguments)
         return await future
 
-    async def run_quickest(self, kind: Hashable, size: int, function: Callable[..., T], /, *arguments: object) -> T:
+    def start(
+        self,
+        done: Callable[[Any, BaseException | None], None],
+        kind: Hashable | None,
+        size: int,
+        function: Callable[..., Any],
+        /,
+        *arguments: object,
+    ) -> None:
         """Runs a call where it is done soonest.
 
         Args:
-            kind: Calls of one kind are expected to take about as long.
+            done: Called on the event loop with the result or the error, before this returns when the call ran here.
+            kind: Calls of one kind are expected to take about as long; None for calls that belong on the pool.
             size: Bytes of the request.
             function: The call.
             arguments: Its arguments.
         """
-        if size > QUICK_BODY_BYTES:
-            return await self.run(function, *arguments)
-        gate = self._gates.get(kind)
-        if gate is None or not gate.quick:
-            return await self._tried(kind, function, *arguments)
-        return gate.run(function, *arguments)
+        gate = self._gate_of(kind) if kind is not None and size <= QUICK_BODY_BYTES else None
+        try:
+            if gate is not None and gate.quick:
+                result = gate.run(function, *arguments)
+            else:
+                self._start_on_pool(done, gate, function, *arguments)
+                return
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            done(None, error)
+        else:
+            done(result, None)
 
-    async def _tried(self, kind: Hashable, function: Callable[..., T], /, *arguments: object) -> T:
-        def call() -> tuple[T, int]:
+    def _start_on_pool(
+        self,
+        done: Callable[[Any, BaseException | None], None],
+        gate: Gate | None,
+        function: Callable[..., Any],
+        /,
+        *arguments: object,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        start = time.perf_counter_ns()
+
+        def call() -> Any:
+            nonlocal start
             start = time.perf_counter_ns()
-            result = function(*arguments)
-            return result, time.perf_counter_ns() - start
+            return function(*arguments)
 
-        result, took_ns = await self.run(call)
+        def back(result: Any, error: BaseException | None) -> None:
+            took_ns = time.perf_counter_ns() - start
+            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits any more
+                loop.call_soon_threadsafe(finish, result, error, took_ns)
+
+        def finish(result: Any, error: BaseException | None, took_ns: int) -> None:
+            if gate is not None and not gate.quick and error is None:
+                gate.took(took_ns)
+            done(result, error)
+
+        self.pool.call(back, call)
+
+    def _gate_of(self, kind: Hashable) -> Gate:
         gate = self._gates.get(kind)
         if gate is None:
             if len(self._gates) >= _MAX_GATES:
                 self._gates.clear()
             gate = self._gates[kind] = Gate()
-        if not gate.quick:
-            gate.took(took_ns)
-        return result
+        return gate
 
 
 def _settle(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:
@@ -154,7 +184,5 @@ def _settle(future: asyncio.Future[T], result: T, error: BaseException | None) -
         return
     if error is None:
         future.set_result(result)
-    elif isinstance(error, CancelledError):
-        future.cancel()
     else:
         future.set_exception(error)

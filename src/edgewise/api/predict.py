@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import functools
 import time
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from edgewise.api import forms
 from edgewise.api.errors import MediaTypeError, MethodError
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
-from edgewise.api.wire import Request, decode_json
+from edgewise.api.wire import Answer, Request, Work, decode_json
 from edgewise.errors import DecodeError, InputError
 from edgewise.models.prediction import Prediction, Timing
 from edgewise.types import Result
@@ -88,14 +89,27 @@ class Predict:
         start = time.perf_counter_ns()
         if request.method != "POST":
             raise MethodError("predict takes POST", allowed=["POST"])
-        query = request.query()
+        work = self._work(request, name)
         body = await request.body()
-        content_type = request.header(b"content-type")
-        answer = await self._jobs.run(self._answer, name, body, content_type, query, time.perf_counter_ns())
+        answer = await self._jobs.run(work.run, body, time.perf_counter_ns())
         self._metrics.inference.observe(name, time.perf_counter_ns() - start)
-        await request.respond(answer)
+        await request.respond(answer.content)
 
-    def _answer(self, name: str, body: memoryview, content_type: bytes, query: dict[str, str], queued_ns: int) -> bytes:
+    def plain_work(self, request: Request) -> Work | None:
+        """What is to be done for a request; None when it is none for ``predict``.
+
+        Raises:
+            EdgewiseError: Its head is wrong.
+        """
+        name = self.model_of(request.path)
+        return None if name is None else self._work(request, name)
+
+    def _work(self, request: Request, name: str) -> Work:
+        return Work(name, functools.partial(self._answer, name, request.header(b"content-type"), request.query()))
+
+    def _answer(
+        self, name: str, content_type: bytes, query: dict[str, str], body: memoryview, queued_ns: int
+    ) -> Answer:
         started = time.perf_counter_ns()
         draw = _truth(query.get("draw", "0"))
         options = {key: _scalar(text) for key, text in query.items() if key not in _OWN_FIELDS}
@@ -115,7 +129,7 @@ class Predict:
             infer_ns=int(timing.infer_ms * 1e6),
             output_ns=int(timing.decode_ms * 1e6),
         )
-        return msgspec.json.encode(_response(prediction, draw=draw))
+        return Answer(msgspec.json.encode(_response(prediction, draw=draw)))
 
 
 def _response(prediction: Prediction, *, draw: bool) -> PredictResponse:

@@ -164,6 +164,30 @@ class Body:
         return {"type": "http.request", "body": chunk, "more_body": not self._done}
 
 
+class _Underway:
+    """Stands where uvicorn looks for the request under way while one is answered the short way, so that what comes
+    behind it on the connection waits for its turn.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _NOBODY
+
+
+class _Nobody:
+    """Nobody waits for more of a body that is whole."""
+
+    def set(self) -> None:
+        """Wakes nobody."""
+
+
+_NOBODY = _Nobody()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on a request's headers: their bytes, and the time until they are whole. Answers
     leave in one write. Requests that ``express`` takes never come as far as uvicorn's machinery.
@@ -245,16 +269,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is whole."""
-        if self._pieces is not None and self._plan is not None:
-            reply = self._express.answer(self._plan, self._pieces)
-            if reply is not None:
-                self._stop_waiting()
-                self._pieces = None
-                self._reply(reply)
-                return
-            self._plan = None
-            self._hand_over()
-        super().on_message_complete()
+        if self._pieces is None or self._plan is None:
+            super().on_message_complete()
+            return
+        self._stop_waiting()
+        pieces, self._pieces = self._pieces, None
+        self.cycle = underway = _Underway()  # type: ignore[assignment]
+        self._express.start(self._plan, pieces, functools.partial(self._reply, underway))
 
     def _hand_over(self) -> None:
         """Lets a request go the ordinary way after all."""
@@ -286,11 +307,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         super().on_headers_complete()
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, underway: _Underway, reply: Reply) -> None:
+        underway.response_complete = True
+        if underway.disconnected or self.transport.is_closing():
+            return
         own = self.server_state.default_headers
         if own is not self._head[0] or reply.headers != self._head[1] or reply.status != self._head[2]:
             self._head = (own, reply.headers, reply.status, _head(reply.status, [*own, *reply.headers]))
-        self.transport.write(self._head[3] + reply.body)
+        if len(reply.body) <= _MAX_JOINED_BYTES:
+            self.transport.write(self._head[3] + reply.body)
+        else:
+            self.transport.writelines([self._head[3], reply.body])
+        if not underway.keep_alive:  # the server is stopping
+            self.transport.close()
         self.on_response_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -6,9 +6,9 @@ Everything read from a peer has a bound: the body's size and its pace here, the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -37,6 +37,30 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 _DEFAULT_LIMITS = Limits()
+
+
+class Answer(NamedTuple):
+    """What a request gets when nothing went wrong."""
+
+    content: bytes
+    media_type: bytes = JSON
+    headers: Headers = ()
+
+
+class Work(NamedTuple):
+    """What a request's head says of the work with its body.
+
+    Attributes:
+        model: Name of the model, for the metrics.
+        run: Takes the body and the time it was whole (``time.perf_counter_ns``); blocks.
+        kind: Work of one kind takes about as long, and may prove quick; None for what never is.
+        align_at: See ``align``.
+    """
+
+    model: str
+    run: Callable[[memoryview, int], Answer]
+    kind: Hashable | None = None
+    align_at: int = 0
 
 
 class PeerGoneError(Exception):

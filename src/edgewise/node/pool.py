@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -66,7 +66,7 @@ class Pool:
         """
         with self._gate:
             if self._closed:
-                raise ClosedError("The node is stopping; it computes nothing any more")
+                raise _stopping()
             self._admit()
             self._calls += 1
             self._queue.put((function, arguments, done))
@@ -76,9 +76,7 @@ class Pool:
         future: Future[T] = Future()
 
         def done(result: T, error: BaseException | None) -> None:
-            if isinstance(error, CancelledError):
-                future.cancel()
-            elif error is not None:
+            if error is not None:
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -87,12 +85,12 @@ class Pool:
         return future
 
     def close(self) -> None:
-        """Finishes the calls under way and drops those that wait."""
+        """Finishes the calls under way; those that wait fail with ClosedError."""
         with self._gate:
             self._closed = True
         while not self._queue.empty():
             if (call := self._queue.get()) is not None:
-                call[2](None, CancelledError())
+                call[2](None, _stopping())
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -126,3 +124,7 @@ class Pool:
                 self._calls -= 1
             done(result, error)
             del call, function, arguments, done, result, error  # nothing is held while it waits
+
+
+def _stopping() -> ClosedError:
+    return ClosedError("The node is stopping; it computes nothing any more")

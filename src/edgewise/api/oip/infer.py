@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from edgewise.api.errors import MediaTypeError
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip import codec
 from edgewise.api.oip.compression import compress, expand
-from edgewise.api.wire import JSON, Headers, Request
+from edgewise.api.wire import Answer, Request, Work
 from edgewise.models.folder import head_of
 
 if TYPE_CHECKING:
@@ -21,26 +22,10 @@ if TYPE_CHECKING:
 
 OCTETS = b"application/octet-stream"
 _JSON_LENGTH = b"inference-header-content-length"
+_PREFIX = "/v2/models/"
+_SUFFIX = "/infer"
 # None, and the last one, are what clients send who were not told to name the type (curl's default).
 _MEDIA_TYPES = {b"", b"application/json", OCTETS, b"text/plain", b"application/x-www-form-urlencoded"}
-
-
-class Call(NamedTuple):
-    """What a request asks for, its tensors still as bytes."""
-
-    name: str
-    version: str
-    body: memoryview
-    json_length: int | None
-    queued_ns: int
-
-
-class Answer(NamedTuple):
-    """What a request gets."""
-
-    content: bytes
-    media_type: bytes
-    headers: Headers
 
 
 class Inference:
@@ -66,12 +51,11 @@ class Inference:
     async def __call__(self, request: Request, name: str, version: str) -> None:
         """Answers one request."""
         start = time.perf_counter_ns()
-        json_length = self.check_head(request)
-        body = await request.body(align_at=json_length or 0)
+        work = self._work(request, name, version)
+        body = await request.body(align_at=work.align_at)
         if encoding := request.header(b"content-encoding"):
             body = await self._jobs.run(_expanded, body, encoding, self._max_body_bytes)
-        call = Call(name, version, body, json_length, time.perf_counter_ns())
-        answer = await self._jobs.run_quickest((name, version), len(body), self.answer, call)
+        answer = await self._jobs.run_quickest(work.kind, len(body), work.run, body, time.perf_counter_ns())
         self._metrics.inference.observe(name, time.perf_counter_ns() - start)
         content, headers = answer.content, answer.headers
         if accepted := request.header(b"accept-encoding"):
@@ -80,56 +64,74 @@ class Inference:
                 headers = [*headers, (b"content-encoding", encoding)]
         await request.respond(content, media_type=answer.media_type, headers=headers)
 
-    def check_head(self, request: Request) -> int | None:
-        """Where the JSON part of a request ends; None when it is all of it.
+    def plain_work(self, request: Request) -> Work | None:
+        """What is to be done for a request; None when it is none for ``infer``, or asks for more than that.
 
         Raises:
-            MediaTypeError: Its body is of no type that ``infer`` takes.
-            DecodeError: ``Inference-Header-Content-Length`` is no number.
+            EdgewiseError: Its head is wrong.
         """
+        if not (request.path.startswith(_PREFIX) and request.path.endswith(_SUFFIX)):
+            return None
+        if _compression(request.header(b"accept-encoding")):
+            return None
+        name, between, version = request.path[len(_PREFIX) : -len(_SUFFIX)].partition("/versions/")
+        if not name or "/" in name or "/" in version or bool(between) != bool(version):
+            return None
+        return self._work(request, name, version)
+
+    def _work(self, request: Request, name: str, version: str) -> Work:
         _check_media_type(request)
-        return codec.header_length(request.header(_JSON_LENGTH))
+        json_length = codec.header_length(request.header(_JSON_LENGTH))
+        run = functools.partial(self._answer, name, version, json_length)
+        return Work(name, run, kind=(name, version), align_at=json_length or 0)
 
     async def _compressed(self, content: bytes, accepted: bytes) -> tuple[bytes, bytes]:
-        if b"gzip" not in accepted and b"deflate" not in accepted:
+        if not _compression(accepted):
             return content, b""
         return await self._jobs.run(compress, content, accepted)
 
-    def answer(self, call: Call) -> Answer:
+    def _answer(self, name: str, version: str, json_length: int | None, body: memoryview, queued_ns: int) -> Answer:
         """The job: bytes in, bytes out. Runs on a worker, or on the loop when the model is quick."""
         started = time.perf_counter_ns()
-        loaded = self._repository.get(call.name, call.version)
+        loaded = self._repository.get(name, version)
         try:
-            return self._timed(loaded, call, started)
+            return self._timed(loaded, body, json_length, queued_ns=queued_ns, started=started)
         except Exception:
-            loaded.statistics.failed(time.perf_counter_ns() - call.queued_ns)
+            loaded.statistics.failed(time.perf_counter_ns() - queued_ns)
             raise
 
-    def _timed(self, loaded: LoadedModel, call: Call, started: int) -> Answer:
+    def _timed(
+        self, loaded: LoadedModel, body: memoryview, json_length: int | None, *, queued_ns: int, started: int
+    ) -> Answer:
         model = loaded.model
         manifest = model.manifest
-        if call.json_length == 0:
-            request, arrays = codec.decode_raw(call.body, manifest.inputs)
+        if json_length == 0:
+            request, arrays = codec.decode_raw(body, manifest.inputs)
         else:
-            request, arrays = codec.decode(call.body, call.json_length)
+            request, arrays = codec.decode(body, json_length)
         decoded = time.perf_counter_ns()
         outputs = model.infer(arrays)
         inferred = time.perf_counter_ns()
         labels = _labels(model) if request.outputs and _wants_labels(request.outputs) else ()
-        content, json_length = codec.encode(
+        content, content_json_length = codec.encode(
             request, outputs, model=manifest.name, version=manifest.version, labels=labels
         )
         loaded.statistics.succeeded(
             now_ns=self._clock.time_ns(),
             batch=_batch(manifest.inputs[0].shape, arrays[manifest.inputs[0].name].shape),
-            queue_ns=started - call.queued_ns,
+            queue_ns=started - queued_ns,
             input_ns=decoded - started,
             infer_ns=inferred - decoded,
             output_ns=time.perf_counter_ns() - inferred,
         )
-        if json_length is None:
-            return Answer(content, JSON, ())
-        return Answer(content, OCTETS, [(_JSON_LENGTH, b"%d" % json_length)])
+        if content_json_length is None:
+            return Answer(content)
+        return Answer(content, OCTETS, [(_JSON_LENGTH, b"%d" % content_json_length)])
+
+
+def _compression(accepted: bytes) -> bool:
+    """Whether answers may be compressed in a way we know."""
+    return b"gzip" in accepted or b"deflate" in accepted
 
 
 def _check_media_type(request: Request) -> None:
