@@ -26,7 +26,7 @@ from edgewise.api.errors import (
 from edgewise.api.guard import Guard
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
-from edgewise.api.rest import cameras, devices, documents, events, models, people, session, system
+from edgewise.api.rest import cameras, clips, devices, documents, events, models, people, session, system
 from edgewise.api.rest.context import Context, Streams
 from edgewise.api.wire import decode_json
 from edgewise.errors import EdgewiseError, InputError, NotFoundError, TooLargeError
@@ -41,6 +41,7 @@ _HANDLERS = (
     *events.HANDLERS,
     *devices.HANDLERS,
     *cameras.HANDLERS,
+    *clips.HANDLERS,
     *session.HANDLERS,
     *documents.HANDLERS,
 )
