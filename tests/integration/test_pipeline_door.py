@@ -161,7 +161,7 @@ class Door:
     def _take(self, event: Event) -> None:
         name = event.body.get("name")
         person = {"name": name, "preferences": self.people.get(name).preferences} if name else None
-        situation = Situation(now_ns=CLOCK.time_ns(), person=person, devices=self.devices.states())
+        situation = Situation(CLOCK.time_ns(), person=lambda _: person, devices=self.devices.states)
         decision = self._rules.decide(event, situation)
         assert decision.faults == ()
         for action in decision.actions:

@@ -1,27 +1,35 @@
-"""From events to actions: the rules as a consumer of the ``events`` stream.
+"""From events, readings and the clock to actions: the rules as a consumer of the journal.
 
-The decider claims events in order, asks the rules, commands the devices, writes one ``decisions`` record per rule that
-fired, and acknowledges. It goes on after a crash where it was: events that already have their decisions are only
-acknowledged, and a command that is late by then has expired and does not act. Nothing that goes wrong ends it: an event
-that cannot be decided gets a ``decision.failed`` record, and what may pass (a full disk) is tried again.
+The decider takes records in order, asks the rules, gives commands, writes one ``decisions`` record per rule that fired,
+and acknowledges. Events come first: readings wait while there are any, and are taken a few at a time. Commands to
+different devices run at once, and what is decided next does not wait for them, unless a rule looks at the state of a
+device that is being commanded; decisions are written in the order in which they fell.
+
+It goes on after a crash where it was: what stands in ``decisions`` is not decided again, and a command that is late by
+then has expired and does not act. Nothing that goes wrong ends it: a record that cannot be decided gets a
+``decision.failed`` record, and what may pass (a full disk) is tried again.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, RetryError
-from edgewise.journal.base import Consumers, Followable, Journal
+from edgewise.errors import ClosedError, EdgewiseError, NotFoundError
+from edgewise.node import recall
 from edgewise.node.acceptances import Acceptances
+from edgewise.node.commander import Commander
+from edgewise.node.inbox import FollowedJournal, Inbox
+from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faulty
 from edgewise.node.patience import append_patiently
 from edgewise.pipeline.backoff import Backoff
-from edgewise.pipeline.base import Action, Event, Status
-from edgewise.pipeline.rules import Decision, Firing, RuleEngine, Situation
+from edgewise.pipeline.base import Action
+from edgewise.pipeline.rules import READING, Decision, Firing, RuleEngine, Situation
 from edgewise.types import Entry, Record
 
 if TYPE_CHECKING:
@@ -30,29 +38,32 @@ if TYPE_CHECKING:
     from edgewise.pipeline.devices import Devices
 
 EVENTS = "events"
+READINGS = "readings"
 DECISIONS = "decisions"
 CONSUMER = "rules"
 _IDLE_S = 3600.0
-_BATCH = 32
+# While something is due at a time, the wall clock is looked at this often: it may jump.
+_LOOK_S = 0.5
+_EVENTS_AT_ONCE = 32
+_READINGS_AT_ONCE = 256
+# Decisions whose commands are under way; past it the next record waits.
+_MAX_OPEN = 256
 
 logger = logging.getLogger(__name__)
 
 
-class FollowedJournal(Journal, Followable, Consumers, Protocol):
-    """A journal with the abilities that deciding needs."""
-
-
 class Decider:
-    """Runs rules on events, in a thread of its own once started. It must be the only consumer of its name.
+    """Runs rules, in a thread of its own once started. It must be the only consumer of its name.
 
     Args:
         rules: What to do.
-        journal: Where events come from and decisions go.
+        journal: Where events and readings come from and decisions go.
         devices: What is commanded.
         people: Whom events may name.
         clock: The time that rules see.
         backoff: How long to wait before what failed is tried again.
-        acceptances: When this process accepted events; commands then are late by that as well as by the wall clock.
+        acceptances: When this process accepted records, by stream; commands then are late by that as well as by the
+            wall clock.
     """
 
     def __init__(
@@ -64,104 +75,232 @@ class Decider:
         people: PeopleStore,
         clock: Clock,
         backoff: Backoff | None = None,
-        acceptances: Acceptances | None = None,
+        acceptances: Mapping[str, Acceptances] | None = None,
     ) -> None:
         self._rules = rules
-        self._acceptances = acceptances
+        self._acceptances = acceptances or {}
         self._journal = journal
         self._devices = devices
         self._people = people
         self._clock = clock
         self._backoff = backoff or Backoff()
+        self._changed = threading.Condition()
+        self._commander = Commander(self._changed)
+        self._outcomes = Outcomes(self._changed)
+        self._events = Inbox(journal, EVENTS, CONSUMER, batch=_EVENTS_AT_ONCE)
+        self._readings = Inbox(journal, READINGS, CONSUMER, batch=_READINGS_AT_ONCE) if rules.on_readings else None
+        self._newest: dict[str, int] = {}
         self._memory = rules.memory()
-        self._decided = self._last_decided()
+        self._fired_before: frozenset[str] = frozenset()
+        self._remembers = False
         self._stopped = threading.Event()
         self._deciding = threading.Lock()
+        self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
+        self._followers = [
+            threading.Thread(target=self._follow, args=(inbox.stream,), name=f"rules-{inbox.stream}", daemon=True)
+            for inbox in self._inboxes()
+        ]
 
     def start(self) -> None:
         """Starts deciding."""
+        for follower in self._followers:
+            follower.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Finishes the event under way; when this returns, nothing more is commanded. The journal is closed afterwards,
-        which wakes the thread.
+        """Finishes the commands under way; when this returns, nothing more is commanded. The journal is closed
+        afterwards, which wakes the threads.
         """
-        self._stopped.set()
-        with self._deciding:
-            pass
+        with self._deciding, self._changed:
+            self._stopped.set()
+            self._changed.notify_all()
+        self._commander.stop()
+        try:
+            self._settle()
+            with self._writing:
+                self._write(self._outcomes.close(ClosedError("The node stopped before it gave this command")))
+        except EdgewiseError as error:
+            logger.warning("the last decisions could not be written: %s", error)
 
     def join(self) -> None:
         """Waits for the end, after the journal was closed."""
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in (self._thread, *self._followers):
+            if thread.is_alive():
+                thread.join()
 
     def decide_pending(self) -> int:
-        """Decides all events that wait, until it is stopped; returns how many there were."""
+        """Decides all that waits and what the clock brought about, until it is stopped; returns how many records that
+        were, when their commands are through and their decisions written.
+        """
+        self._remember()
         count = 0
-        while claim := self._journal.claim(EVENTS, CONSUMER, limit=_BATCH):
-            for record in claim.records:
-                with self._deciding:
-                    if self._stopped.is_set():
-                        return count
-                    self._decide(record)
-                count += 1
-            self._journal.ack(EVENTS, CONSUMER, claim.last)
+        while not self._stopped.is_set() and (taken := self._round()):
+            count += taken
+        self._wait_for(lambda: not len(self._outcomes))
         return count
+
+    def _inboxes(self) -> tuple[Inbox, ...]:
+        return (self._events, self._readings) if self._readings else (self._events,)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._follow()
+                self._remember()
+                for inbox in self._inboxes():
+                    inbox.recover()
+                while not self._stopped.is_set():
+                    seen = dict(self._newest)
+                    while self._round():
+                        pass
+                    self._backoff.reset()
+                    self._rest(seen)
             except ClosedError:
                 return
             except Exception:
                 logger.exception("the rules were interrupted; they go on in a moment")
                 self._stopped.wait(self._backoff.next())
 
-    def _follow(self) -> None:
-        self._journal.release(EVENTS, CONSUMER)  # what was lent before a crash or a failure is nobody else's
+    def _follow(self, stream: str) -> None:
+        """Wakes the decider when a stream grows."""
         seen = 0
         while not self._stopped.is_set():
-            self.decide_pending()
-            self._backoff.reset()
-            seen = self._journal.wait(EVENTS, after=seen, timeout_s=_IDLE_S)
+            try:
+                seen = self._journal.wait(stream, after=seen, timeout_s=_IDLE_S)
+            except ClosedError:
+                return
+            except Exception:
+                logger.exception("%s cannot be followed; it is tried again in a moment", stream)
+                self._stopped.wait(1.0)
+            with self._changed:
+                self._newest[stream] = seen
+                self._changed.notify_all()
 
-    def _decide(self, record: Record) -> None:
-        if record.sequence <= self._decided:
+    def _rest(self, seen: Mapping[str, int]) -> None:
+        """Waits until there is something to do."""
+        due_ns = self._rules.next_due(self._memory)
+        timeout_s = _IDLE_S
+        if due_ns is not None:
+            timeout_s = min(_LOOK_S, max(0.001, (due_ns - self._clock.time_ns()) / 1e9))
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopped.is_set() or self._newest != seen or self._outcomes.head_is_through(), timeout_s
+            )
+
+    def _remember(self) -> None:
+        """Takes up where it was, once."""
+        if self._remembers:
             return
-        try:
-            decision = self._ask(record)
-            self._write(self._carry_out_all(decision, record))
-        except (RetryError, ClosedError):
-            raise
-        except Exception as error:
-            logger.exception("event %d cannot be decided", record.sequence)
-            self._write([Entry("decision.failed", {"rule": "", "event": _reference(record), "error": _facts(error)})])
-        self._decided = record.sequence
-
-    def _ask(self, record: Record) -> Decision:
-        event = Event(
-            record.kind,
-            str(record.body.get("source", "")),
-            record.time_ns,
-            record.body,
-            record.blobs,
-            sequence=record.sequence,
+        if self._readings is None:
+            self._forget_readings()
+        before = {inbox.stream: inbox.open() for inbox in self._inboxes()}
+        situation = self._situation()
+        memory = self._rules.memory()
+        recall.refresh(memory, self._rules, journal=self._journal, before=before, situation=situation)
+        self._fired_before = recall.firings(
+            memory, self._rules, journal=self._journal, stream=DECISIONS, now_ns=situation.now_ns
         )
-        return self._rules.decide(event, self._situation(), self._memory)
+        self._rules.resume_schedules(memory, situation.now_ns)
+        self._memory = memory
+        self._remembers = True
 
-    def _carry_out_all(self, decision: Decision, record: Record) -> list[Entry]:
-        done = [self._carry_out(firing, record) for firing in decision.firings]
-        return done + [
-            Entry("decision.failed", {"rule": fault.rule, "event": _reference(record), "error": _facts(fault.error)})
-            for fault in decision.faults
-        ]
+    def _forget_readings(self) -> None:
+        """Rules that looked at readings once and do not any more need not be waited for."""
+        try:
+            self._journal.forget(READINGS, CONSUMER)
+        except NotFoundError:
+            logger.debug("there is no stream of readings")
+
+    def _round(self) -> int:
+        """Decides some records, events before readings, then what the clock brought about; how many records."""
+        events = self._events.take()
+        for record in events:
+            self._decide(record, self._events)
+        if events:
+            return len(events)
+        now_ns = self._clock.time_ns()
+        count, through_ns = self._decide_readings(self._readings) if self._readings else (0, now_ns)
+        self._tick(min(now_ns, through_ns))
+        self._settle()
+        return count
+
+    def _decide_readings(self, inbox: Inbox) -> tuple[int, int]:
+        """Decides readings until events come; how many, and through which time all is decided that was there."""
+        count, through_ns = 0, self._clock.time_ns()
+        for record in inbox.take():
+            if self._newest.get(EVENTS, 0) > self._events.taken:
+                inbox.untake(record.sequence - 1)
+                break
+            self._decide(record, inbox)
+            # More may wait: what they tell comes before what the clock tells.
+            count, through_ns = count + 1, record.time_ns
+        return count, through_ns
+
+    def _decide(self, record: Record, inbox: Inbox) -> None:
+        sample = recall.event_of(record)
+        self._wait_for(lambda: self._commander.idle(self._rules.reads(sample)))
+        with self._deciding:
+            if self._stopped.is_set():
+                return
+            try:
+                decision = self._rules.decide(sample, self._situation(), self._memory)
+            except Exception as error:
+                logger.exception("%s %d cannot be decided", record.stream, record.sequence)
+                entry = failed(error, sample)
+                told = [] if entry.body["key"] in self._fired_before else [entry]
+                self._outcomes.add([], told, inbox=inbox, sequence=record.sequence)
+                return
+            self._carry_out(decision, inbox=inbox, sequence=record.sequence)
+        self._wait_for(lambda: len(self._outcomes) < _MAX_OPEN)
+
+    def _tick(self, now_ns: int) -> None:
+        due_ns = self._rules.next_due(self._memory)
+        if due_ns is not None and now_ns >= due_ns:
+            self._wait_for(lambda: self._commander.idle(self._rules.reads_in_time))
+        with self._deciding:
+            if not self._stopped.is_set():
+                self._carry_out(self._rules.tick(now_ns, self._situation(), self._memory), inbox=None, sequence=0)
+
+    def _carry_out(self, decision: Decision, *, inbox: Inbox | None, sequence: int) -> None:
+        now_ns = self._clock.time_ns()
+        ordered = [Ordered(firing, now_ns) for firing in decision.firings if firing.key not in self._fired_before]
+        told = [entry for entry in map(faulty, decision.faults) if entry.body["key"] not in self._fired_before]
+        if ordered or told or inbox is not None:
+            self._outcomes.add(ordered, told, inbox=inbox, sequence=sequence)
+        for each in ordered:
+            for place, action in enumerate(each.firing.actions):
+                self._commander.submit(action.device, functools.partial(self._command, each, place, action))
+
+    def _command(self, ordered: Ordered, place: int, action: Action) -> None:
+        told = self._perform(self._stamped(ordered.firing, action))
+        with self._changed:
+            ordered.tell(place, told)
+
+    def _settle(self) -> None:
+        """Writes the decisions that are through, and acknowledges what led to them."""
+        with self._writing:
+            if self._outcomes.head_is_through():
+                count, entries = self._outcomes.through()
+                self._write(entries)
+                self._outcomes.forget(count)
+            for inbox in self._inboxes():
+                inbox.acknowledge()
 
     def _write(self, entries: list[Entry]) -> None:
         """What was commanded is told, however long the disk stays full."""
         if entries:
             append_patiently(self._journal, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        """Waits until something holds, writing meanwhile what comes through; less long when the node stops."""
+        while True:
+            self._settle()
+            with self._changed:
+                if condition() or self._stopped.is_set():
+                    return
+                self._changed.wait_for(
+                    lambda: condition() or self._stopped.is_set() or self._outcomes.head_is_through()
+                )
 
     def _situation(self) -> Situation:
         return Situation(self._clock.time_ns(), person=self._person, devices=self._devices.states)
@@ -172,21 +311,16 @@ class Decider:
         except NotFoundError:
             return None
 
-    def _carry_out(self, firing: Firing, record: Record) -> Entry:
-        actions = [self._perform(self._stamped(action, record)) for action in firing.actions]
-        return Entry(
-            _kind_of({str(action["status"]) for action in actions}),
-            {"rule": firing.rule, "event": _reference(record), "why": dict(firing.why), "actions": actions},
-            blobs=record.blobs,
-        )
-
-    def _stamped(self, action: Action, record: Record) -> Action:
-        if self._acceptances is None:
-            return action
-        return self._acceptances.stamp(action, sequence=record.sequence, time_ns=record.time_ns)
+    def _stamped(self, firing: Firing, action: Action) -> Action:
+        """The action with its deadline by the monotonic clock."""
+        sample = firing.sample
+        acceptances = None if firing.due_ns else self._acceptances.get(READINGS if sample.kind == READING else EVENTS)
+        if acceptances is not None:
+            return acceptances.stamp(action, sequence=sample.sequence, time_ns=sample.time_ns)
+        left_ns = action.expires_ns - max(self._clock.time_ns(), firing.due_ns)
+        return msgspec.structs.replace(action, deadline_s=self._clock.monotonic() + left_ns / 1e9)
 
     def _perform(self, action: Action) -> dict[str, Any]:
-        told = {"device": action.device, "command": action.command, "arguments": dict(action.arguments)}
         try:
             outcome = self._devices.perform(action)
         except Exception as error:
@@ -195,38 +329,5 @@ class Decider:
                 *(action.cause, action.device, action.command, error),
                 exc_info=not isinstance(error, EdgewiseError),
             )
-            return {**told, "status": "failed", "error": _facts(error)}
-        return {**told, "status": outcome.status.value, "state": msgspec.to_builtins(outcome.state)}
-
-    def _last_decided(self) -> int:
-        """The newest event with a decision; commands that people gave stand between the decisions."""
-        before = 0
-        while page := self._journal.read(DECISIONS, before=before, newest_first=True):
-            for record in page:
-                if "event" in record.body:
-                    return int(record.body["event"]["sequence"])
-            before = page[-1].sequence
-        return 0
-
-
-def _kind_of(statuses: set[str]) -> str:
-    if "failed" in statuses:
-        return "decision.failed"
-    if statuses in ({Status.EXPIRED.value}, {Status.OVERRULED.value}):
-        return f"decision.{statuses.pop()}"
-    return "decision.done"
-
-
-def _reference(record: Record) -> dict[str, Any]:
-    return {
-        "stream": record.stream,
-        "sequence": record.sequence,
-        "kind": record.kind,
-        "source": record.body.get("source"),
-    }
-
-
-def _facts(error: Exception) -> dict[str, str]:
-    if isinstance(error, EdgewiseError):
-        return {"code": error.code, "message": error.message, "hint": error.hint}
-    return {"code": "internal", "message": repr(error), "hint": "This is a fault of Edgewise; the log tells where."}
+            return {**asked(action), "status": "failed", "error": facts(error)}
+        return {**asked(action), "status": outcome.status.value, "state": msgspec.to_builtins(outcome.state)}

@@ -78,7 +78,7 @@ class Node:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.started_ns = self.clock.time_ns()
-        rules = RuleEngine(settings.rules)
+        rules = RuleEngine(settings.rules, settings.node.location)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
         self._stopping = threading.Event()
@@ -106,8 +106,7 @@ class Node:
                 stopped=self._stopping,
                 clock=self.clock,
             )
-            newest = self.journal.read(EVENTS, limit=1, newest_first=True)
-            self._acceptances = Acceptances(self.clock, before=newest[0].sequence if newest else 0)
+            self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
             self._decider = Decider(
                 rules,
                 journal=self.journal,
@@ -183,7 +182,7 @@ class Node:
             body["clip"] = clip
         entry = Entry(event.kind, body, event.blobs, event.time_ns)
         accepted = append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
-        self._acceptances.accept(accepted)
+        self._acceptances[EVENTS].accept(accepted)
         if clip:
             self.clips.link(clip, event.source, accepted[0])
 
@@ -193,7 +192,7 @@ class Node:
             Entry("reading", {"source": reading.source, "values": dict(reading.values)}, time_ns=reading.time_ns)
             for reading in readings
         ]
-        append_patiently(self.journal, READINGS, entries, stopped=self._stopping)
+        self._acceptances[READINGS].accept(append_patiently(self.journal, READINGS, entries, stopped=self._stopping))
 
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""
@@ -253,6 +252,10 @@ class Node:
     def _tell(self, kind: str, facts: dict[str, Any]) -> None:
         """What was done is told, however long the disk stays full."""
         append_patiently(self.journal, DECISIONS, [Entry(kind, facts)], stopped=self._stopping)
+
+    def _acceptances_of(self, stream: str) -> Acceptances:
+        newest = self.journal.read(stream, limit=1, newest_first=True)
+        return Acceptances(self.clock, before=newest[0].sequence if newest else 0)
 
     def pipeline(self, name: str) -> PipelineRunner:
         """A running pipeline.

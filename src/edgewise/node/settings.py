@@ -22,7 +22,7 @@ from edgewise.pipeline.base import Gives
 from edgewise.pipeline.catalog import source_class, transform_class
 from edgewise.pipeline.devices import DeviceSettings
 from edgewise.pipeline.kinds import command_names, kind_name, parse_command
-from edgewise.pipeline.rules import Name, RuleSettings
+from edgewise.pipeline.rules import Location, Name, RuleSettings
 from edgewise.pipeline.settings import PipelineSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
 
@@ -45,6 +45,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_waiting: Calls that may wait for a worker; more are refused with 503.
         max_wait_s: A call that is expected to wait longer for a worker is refused with 503.
         snapshot_bytes: Snapshots kept at most.
+        location: Where it stands, and whose clock its rules go by.
         clip_bytes: Clips kept at most; they have room of their own.
         media_age_s: Snapshots and clips older than this are removed; 0 keeps them as long as there is room.
     """
@@ -55,6 +56,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_waiting: Annotated[int, Meta(ge=1, le=65536)] = 256
     max_wait_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     snapshot_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    location: Location = Location()
     clip_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
     media_age_s: Annotated[float, Meta(ge=0, le=3.2e9)] = 30 * 86400.0
 

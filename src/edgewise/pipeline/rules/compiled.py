@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgewise.pipeline.rules.engine import Situation
 
 _ALWAYS = ("devices", "now")
+_A_LEAP_YEAR_NS = 1_704_067_200 * 10**9
 _VARIABLES = {READING: ("reading", "values", *_ALWAYS), TIME: _ALWAYS}
 
 
@@ -181,6 +182,7 @@ class CompiledRule:
         self.cooldown_ns = int(rule.cooldown_s * 1e9)
         self.within_ns = int(rule.within_s * 1e9)
         self.for_ns = int(rule.for_s * 1e9)
+        self.valid_ns = int(max(do.expires_s for do in rule.do) * 1e9)
         self._rule = rule
         self._place = place
         self._check_fit()
@@ -322,7 +324,10 @@ class CompiledRule:
                 raise self._error("sun times need to know where the node stands", field, hint)
         if rule.on != TIME:
             return None
-        return Schedule(at, every_s=rule.every_s, days=days)
+        schedule = Schedule(at, every_s=rule.every_s, days=days)
+        if schedule.next(_A_LEAP_YEAR_NS, self._place) is None:
+            raise self._error("this time never comes", "at")
+        return schedule
 
     def _check_fit(self) -> None:
         """Parts that mean nothing without each other."""

@@ -228,14 +228,16 @@ class RuleEngine:
                 faults.append(Fault(str(error.facts["rule"]), error, _time_event(now_ns)))
         return Decision(tuple(firings), tuple(faults)) if firings or faults else _NOTHING
 
-    def next_due(self, now_ns: int, memory: Memory) -> int | None:
-        """The next time at which ``tick`` may have something to do; None when there is none."""
-        due = [memory.timers[0][0]] if memory.timers else []
-        for rule, schedule in self._scheduled:
-            after = memory.handled.get(rule.name, now_ns)
-            if (at := schedule.next(after, self._place)) is not None:
-                due.append(at)
-        return min(due, default=None)
+    def next_due(self, memory: Memory) -> int | None:
+        """The next time at which ``tick`` may have something to do, as far as the last one knew; None for never."""
+        due = [at for at in memory.upcoming.values() if at is not None]
+        return min([memory.timers[0][0], *due] if memory.timers else due, default=None)
+
+    def resume_schedules(self, memory: Memory, now_ns: int) -> None:
+        """Lets times count that passed just before now: as long ago as the rule's commands are still valid."""
+        for rule, _ in self._scheduled:
+            memory.handled[rule.name] = now_ns - rule.valid_ns
+            memory.upcoming.pop(rule.name, None)
 
     def _hear(self, listener: Listener, scope: Scope) -> Firing | None:
         rule, event = listener.rule, scope.event
@@ -360,12 +362,18 @@ class RuleEngine:
         for rule, schedule in self._scheduled:
             handled = memory.handled.setdefault(rule.name, now_ns)
             if now_ns < handled:  # the clock was set back
-                every_ns = schedule.every_ns
-                if handled - now_ns > (max(every_ns, _WRONG_RHYTHM_NS) if every_ns else _WRONG_CLOCK_NS):
-                    memory.handled[rule.name] = now_ns
+                wrong_ns = max(schedule.every_ns, _WRONG_RHYTHM_NS) if schedule.every_ns else _WRONG_CLOCK_NS
+                if handled - now_ns > wrong_ns:
+                    memory.handled[rule.name] = handled = now_ns
+                    memory.upcoming.pop(rule.name, None)
+            if rule.name not in memory.upcoming:
+                memory.upcoming[rule.name] = schedule.next(handled, self._place)
+            due = memory.upcoming[rule.name]
+            if due is None or now_ns < due:
                 continue
             at = schedule.latest(handled, now_ns, self._place)
             memory.handled[rule.name] = now_ns
+            memory.upcoming[rule.name] = schedule.next(now_ns, self._place)
             if at is not None:
                 yield functools.partial(self._time_came, rule, at, situation, memory)
 

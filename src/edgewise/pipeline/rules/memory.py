@@ -65,6 +65,7 @@ class Memory:
         holding: Conditions that hold, by rule and key.
         timers: Heap of ``(due_ns, rule, key, since_ns)``.
         handled: Through which time the schedule of each rule was looked at, by its name.
+        upcoming: The next time of the schedule of each rule; None for never.
         told: When a fault of a rule on readings was last told, by its name.
     """
 
@@ -74,6 +75,7 @@ class Memory:
         self.holding: dict[tuple[int, Key], Holding] = {}
         self.timers: list[tuple[int, int, Key, int]] = []
         self.handled: dict[str, int] = {}
+        self.upcoming: dict[str, int | None] = {}
         self.told: dict[str, int] = {}
         self._since_ns = 0
         self._forget_at = MAX_KEYS
