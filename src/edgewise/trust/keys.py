@@ -1,0 +1,61 @@
+"""The node's own key: Ed25519 (RFC 8032), made at the first start, readable by its owner alone."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewise._lib.files import atomic_writer
+from edgewise.errors import CorruptError, SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_KEY_BYTES = 32
+_PRIVATE = 0o077
+
+
+def open_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a file; made when there is none.
+
+    Raises:
+        SettingsError: The file cannot be read or made, or others on the machine can read it.
+        CorruptError: It holds no key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), atomic_writer(path, mode=0o600) as file:
+                file.write(Ed25519PrivateKey.generate().private_bytes_raw())
+        if path.stat().st_mode & _PRIVATE:
+            raise SettingsError(f"{path}: others can read the node's key", hint=f"chmod 600 {path}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: the node's key cannot be read: {error.strerror}", hint="Check the path and its permissions."
+        ) from error
+    if len(content) != _KEY_BYTES:
+        raise CorruptError(f"{path} holds no key", hint="Put the node's key back from a copy.", file=str(path))
+    return Ed25519PrivateKey.from_private_bytes(content)
+
+
+def public_key(text: str) -> Ed25519PublicKey:
+    """A public key from its hex form.
+
+    Raises:
+        CorruptError: It is none.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+    except ValueError as error:
+        raise CorruptError(f"{text[:80]!r} is no public key", hint="It has 64 hexadecimal digits.") from error
+
+
+def name_of(key: Ed25519PrivateKey) -> str:
+    """The hex form of a key's public half: what it is called in seals."""
+    return key.public_key().public_bytes_raw().hex()
