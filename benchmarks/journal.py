@@ -27,7 +27,7 @@ from pathlib import Path
 
 from edgewise.journal import blocks
 from edgewise.journal.base import StreamSettings
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 
 WRITERS = 8
@@ -72,7 +72,7 @@ def measure(steps: list[Callable[[], object]], seconds: float) -> tuple[float, l
 
 
 def run_journal(folder: Path, batch: list[Entry], seconds: float) -> tuple[float, list[float]]:
-    journal = SqliteJournal(folder, node="bench", streams={"readings": ROOMY})
+    journal = DiskJournal(folder, node="bench", streams={"readings": ROOMY})
     try:
         return measure([lambda: journal.append("readings", batch)] * WRITERS, seconds)
     finally:

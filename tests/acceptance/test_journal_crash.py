@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from edgewise.journal.base import StreamSettings
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.disk import DiskJournal
 
 KILLS = int(os.environ.get("EDGEWISE_JOURNAL_KILLS", "10"))
 STREAMS = {"kept": StreamSettings(), "tight": StreamSettings(max_bytes=200_000, lease_s=0.01)}
@@ -22,10 +22,10 @@ WRITER = """
 import os, sys, threading
 from pathlib import Path
 from edgewise.journal.base import StreamSettings
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 
-journal = SqliteJournal(
+journal = DiskJournal(
     Path(sys.argv[1]),
     node="here",
     streams={"kept": StreamSettings(), "tight": StreamSettings(max_bytes=200_000, lease_s=0.01)},
@@ -73,7 +73,7 @@ def run_until_killed(folder: Path, after_s: float, *, while_opening: bool) -> li
 
 def check(folder: Path, accepted: dict[int, tuple[str, str]], acked: dict[str, int]) -> None:
     """Opens what the crash left and holds it against what was told."""
-    journal = SqliteJournal(folder, node="here", streams=STREAMS)
+    journal = DiskJournal(folder, node="here", streams=STREAMS)
     try:
         assert journal.verify() == 0
         assert [balance for balance in journal.audit() if not balance.balanced] == []

@@ -20,15 +20,16 @@ from edgewise.types import Entry, Record
 MAX_BLOCK_BYTES = 1 << 20
 """Bound of a payload, and so of one entry."""
 
-OVERHEAD_BYTES = 48
+OVERHEAD_BYTES = 96
 """What a block costs on disk beside its payload."""
 
 MSGPACK = 1
 """Codec: an array of entries, each an array of its fields in the order of ``types.Entry``."""
 
-_SEQUENCE_BITS = 40
+SEQUENCE_BITS = 40
+"""How much of a key is the sequence."""
 
-MAX_SEQUENCE = (1 << _SEQUENCE_BITS) - 1
+MAX_SEQUENCE = (1 << SEQUENCE_BITS) - 1
 """A thousand records a second reach it in 34 years."""
 
 MAX_POSITION = (1 << 63) - 1
@@ -70,7 +71,7 @@ class Payload(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One row of the table ``blocks``."""
+    """What is stored of one append: a head, and the entries as they were encoded."""
 
     position: int
     last: int
@@ -99,7 +100,7 @@ class Block(NamedTuple):
 
 def position(stream: int, sequence: int) -> int:
     """The key of a block: ordered by stream, then by sequence, in one integer, so that no second index is written."""
-    return stream << _SEQUENCE_BITS | sequence
+    return stream << SEQUENCE_BITS | sequence
 
 
 def sequence(position: int) -> int:
@@ -156,6 +157,11 @@ def decode(block: Block, *, node: str, stream: str) -> list[Record]:
         Record(node, stream, number, entry.time_ns or block.time_ns, entry.kind, entry.body, entry.blobs)
         for number, entry in enumerate(_decoder.decode(block.payload), start=block.first)
     ]
+
+
+def digests(block: Block) -> set[str]:
+    """The blobs that an intact block points to."""
+    return {digest for entry in _decoder.decode(block.payload) for digest in entry.blobs}
 
 
 def _check(entries: Sequence[Entry]) -> set[str]:

@@ -3,37 +3,47 @@ INSERT INTO streams (node, name) VALUES (?, ?) ON CONFLICT DO NOTHING
 -- name: select_stream
 SELECT id FROM streams WHERE node = ? AND name = ?
 -- name: select_streams
-SELECT id, name, last, delivered, tallied, bytes FROM streams WHERE node = ?
+SELECT id, name, last, delivered, floor FROM streams WHERE node = ?
 -- name: select_every_stream
-SELECT id, node, name, last, delivered FROM streams ORDER BY id
+SELECT id, node, name, last, delivered, floor FROM streams ORDER BY id
 -- name: update_stream
-UPDATE streams SET last = ?, delivered = ?, tallied = ?, bytes = ? WHERE id = ?
+UPDATE streams SET last = ?, delivered = ?, floor = ? WHERE id = ?
 
--- name: insert_block
-INSERT INTO blocks (position, last, time_ns, aged_ns, blobs, codec, checksum, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
--- name: select_block
-SELECT position, last, time_ns, aged_ns, blobs, codec, checksum, payload
-FROM blocks WHERE position = ?
--- name: select_blocks
-SELECT position, last, time_ns, aged_ns, blobs, codec, checksum, payload
-FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position
--- name: select_blocks_newest_first
-SELECT position, last, time_ns, aged_ns, blobs, codec, checksum, payload
-FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position DESC
--- name: select_headers
-SELECT position, last, aged_ns, length(payload) FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position
--- name: select_oldest
-SELECT position, last, time_ns, aged_ns FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position LIMIT 1
--- name: select_newest
-SELECT position, last, time_ns, aged_ns FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position DESC LIMIT 1
--- name: sum_bytes
-SELECT count(*), coalesce(sum(length(payload)), 0) FROM blocks WHERE position BETWEEN ? AND ?
--- name: count_records
-SELECT coalesce(sum(min(last, :through) - max(position & 1099511627775, :after + 1) + 1), 0)
-FROM blocks WHERE position BETWEEN :low AND :high AND last > :after
--- name: delete_blocks
-DELETE FROM blocks WHERE position BETWEEN ? AND ?
+-- name: select_state
+SELECT state FROM log
+-- name: update_state
+UPDATE log SET state = ?
+-- name: insert_segment
+INSERT INTO segments (number, salt) VALUES (?, ?)
+-- name: update_segment
+UPDATE segments SET size = ? WHERE number = ?
+-- name: select_segments
+SELECT number, salt, size FROM segments ORDER BY number
+-- name: delete_segment
+DELETE FROM segments WHERE number = ?
+-- name: insert_run
+INSERT INTO runs (stream, first, last, segment, records, size, aged_ns, time_ns, columns)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+-- name: update_run
+UPDATE runs SET last = ?, records = ?, size = ?, columns = ? WHERE stream = ? AND first = ?
+-- name: select_runs
+SELECT stream, first, last, segment, records, size, aged_ns, time_ns FROM runs ORDER BY stream, first
+-- name: select_columns
+SELECT columns FROM runs WHERE stream = ? AND first = ?
+-- name: delete_run
+DELETE FROM runs WHERE stream = ? AND first = ?
+-- name: delete_runs
+DELETE FROM runs WHERE stream = ? AND last <= ?
+-- name: delete_runs_of
+DELETE FROM runs WHERE segment = ?
+-- name: insert_hole
+INSERT INTO holes (stream, first, last) VALUES (?, ?, ?)
+-- name: extend_hole
+UPDATE holes SET last = ? WHERE stream = ? AND last = ? - 1
+-- name: select_holes
+SELECT stream, first, last FROM holes ORDER BY stream, first
+-- name: delete_holes
+DELETE FROM holes WHERE stream = ? AND last <= ?
 
 -- name: insert_blob_ref
 INSERT OR IGNORE INTO blob_refs (position, digest) VALUES (?, ?)
@@ -71,3 +81,17 @@ SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ? AND
 SELECT node, name, consumer, first, losses.last, count, reason, time_ns
 FROM losses JOIN streams ON streams.id = losses.stream
 WHERE :stream = '' OR name = :stream ORDER BY losses.id
+
+-- name: select_old_table
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'blocks'
+-- name: select_old_heads
+SELECT position, last FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position
+-- name: select_old_blocks
+SELECT position, last, time_ns, aged_ns, blobs, codec, checksum, payload FROM blocks ORDER BY position
+-- name: select_newest_old_block
+SELECT position, last, time_ns, aged_ns, blobs, codec, checksum, payload
+FROM blocks WHERE position BETWEEN ? AND ? ORDER BY position DESC LIMIT 1
+-- name: delete_old_blocks
+DELETE FROM blocks WHERE position <= ?
+-- name: drop_old_blocks
+DROP TABLE blocks

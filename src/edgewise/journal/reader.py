@@ -1,33 +1,34 @@
-"""Reading a journal's database: records, audit, ledger. Writes nothing, so it is safe beside a running node.
+"""Reading a journal from another process: records, audit, ledger. Writes nothing, so it is safe beside a running node.
 
-Every method sees one consistent state of the database (a WAL snapshot).
+Every method sees one consistent state: a snapshot of the database, and of the segment being written the groups that the
+snapshot knows how to count.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from edgewise._lib.sqlite import read_statements, translate
 from edgewise.errors import NotFoundError
 from edgewise.journal import blocks
-from edgewise.journal.base import Balance, Loss, Reason
+from edgewise.journal.base import Balance, Loss
+from edgewise.journal.database import DATABASE, SQL, Tables
+from edgewise.journal.index import Recent
+from edgewise.journal.proof import balances, read_losses
 from edgewise.journal.refusals import closed
+from edgewise.journal.segments import SegmentReader
+from edgewise.journal.stored import Stored, fetch, load, locate
 from edgewise.types import Record
 
-DATABASE = "journal.db"
-"""The database's name in the journal's folder."""
+T = TypeVar("T")
 
-SQL = read_statements(Path(__file__).with_name("queries.sql"))
-"""The journal's statements by name."""
+_TRIES = 5  # the node may remove a segment, or write a group, while it is read
 
 
-class SqliteReader:
-    """The reading side of a SQLite journal.
+class DiskReader:
+    """The reading side of a journal on disk.
 
     Args:
         folder: The journal's folder.
@@ -38,151 +39,66 @@ class SqliteReader:
     """
 
     def __init__(self, folder: Path, *, node: str) -> None:
-        self._path = folder / DATABASE
-        if not self._path.exists():
+        if not (folder / DATABASE).exists():
             raise NotFoundError(f"{folder} holds no journal.", hint="Start the node once: edgewise up", kind="journal")
+        self._folder = folder
         self._node = node
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = _connect(self._path)
+        self._closed = False
+        self._tables = Tables(folder)
 
     def read(
         self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
     ) -> list[Record]:
-        """See ``base.Journal``. A damaged block raises CorruptError with the fact ``position``."""
-        with self._snapshot() as connection:
-            number = self._stream_id(connection, stream)
-            return _read(
-                connection,
-                (number, self._node, stream),
-                after=after,
-                before=before or blocks.MAX_SEQUENCE,
-                limit=limit,
-                newest_first=newest_first,
-            )
+        """See ``base.Journal``. A damaged block raises CorruptError."""
+        before = before or blocks.MAX_SEQUENCE
+
+        def answer(stored: Stored) -> list[Record]:
+            row = self._tables.connection.execute(SQL["select_stream"], (self._node, stream)).fetchone()
+            if not row:
+                raise NotFoundError(f"No stream {stream!r} in the journal.", kind="stream", name=stream)
+            index, files, found = stored.indexes[row[0]], SegmentReader(self._folder), list[Record]()
+            for place in locate(index, after=after, through=before - 1, limit=limit, newest_first=newest_first):
+                segment = stored.segments[place.segment]
+                block = fetch(files.open(segment), segment, row[0], place)
+                records = blocks.decode(block, node=self._node, stream=stream)
+                found += records[::-1] if newest_first else records
+            return [record for record in found if after < record.sequence < before][:limit]
+
+        return self._ask(answer)
 
     def audit(self) -> list[Balance]:
         """See ``base.Journal``; every node and stream in the database, consumer by consumer."""
-        with self._snapshot() as connection:
-            return [
-                balance
-                for row in connection.execute(SQL["select_every_stream"]).fetchall()
-                for balance in _audit(connection, *row)
-            ]
+        return self._ask(lambda stored: balances(self._tables.connection, stored.indexes.__getitem__))
 
     def losses(self, stream: str = "") -> list[Loss]:
         """See ``base.LossLedger``."""
-        with self._snapshot() as connection:
-            rows = connection.execute(SQL["select_losses"], {"stream": stream}).fetchall()
-        return [
-            Loss(node, name, consumer, first, last, count, Reason(reason), time_ns)
-            for node, name, consumer, first, last, count, reason, time_ns in rows
-        ]
-
-    def damaged(self) -> list[int]:
-        """Positions of all blocks that fail their checksum."""
-        with self._snapshot() as connection:
-            cursor = connection.execute(SQL["select_blocks"], (0, blocks.MAX_POSITION))
-            with contextlib.closing(cursor):
-                return [block.position for block in map(blocks.Block._make, cursor) if not block.intact]
+        with self._lock:
+            self._check_open()
+            with self._tables.snapshot() as connection:
+                return read_losses(connection, stream)
 
     def close(self) -> None:
-        """Releases the file."""
+        """Releases the files."""
         with self._lock:
-            if self._connection:
-                self._connection.close()
-                self._connection = None
+            self._closed = True
+            self._tables.close()
 
-    def _stream_id(self, connection: sqlite3.Connection, stream: str) -> int:
-        row = connection.execute(SQL["select_stream"], (self._node, stream)).fetchone()
-        if not row:
-            raise NotFoundError(f"No stream {stream!r} in the journal.", kind="stream", name=stream)
-        return int(row[0])
-
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+    def _ask(self, answer: Callable[[Stored], T]) -> T:
+        """An answer from one state; from a newer one when files were removed or being written in the meantime."""
         with self._lock:
-            if not self._connection:
-                raise closed()
-            try:
-                self._connection.execute("BEGIN")
+            self._check_open()
+            for left in reversed(range(_TRIES)):
                 try:
-                    yield self._connection
-                finally:
-                    self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise translate(error, self._path) from error
+                    with self._tables.snapshot() as connection:
+                        stored = load(connection, self._folder, Recent(self._tables.columns))
+                        if not stored.damaged or not left:
+                            return answer(stored)
+                except FileNotFoundError:
+                    if not left:
+                        raise
+            raise AssertionError("the last try returns or raises")
 
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-        connection.execute("PRAGMA query_only=ON")
-        return connection
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-
-
-def _read(
-    connection: sqlite3.Connection,
-    stream: tuple[int, str, str],
-    *,
-    after: int,
-    before: int,
-    limit: int,
-    newest_first: bool,
-) -> list[Record]:
-    number, node, name = stream
-    low = first_key(connection, number, after + 1)
-    high = blocks.position(number, before - 1)
-    found: list[Record] = []
-    statement = SQL["select_blocks_newest_first" if newest_first else "select_blocks"]
-    with contextlib.closing(connection.execute(statement, (low, high))) as rows:
-        for row in rows:
-            records = blocks.decode(blocks.Block._make(row), node=node, stream=name)
-            if newest_first:
-                records.reverse()
-            found += (record for record in records if after < record.sequence < before)
-            if len(found) >= limit:
-                break
-    return found[:limit]
-
-
-def first_key(connection: sqlite3.Connection, stream: int, sequence: int) -> int:
-    """The key of the stream's block that holds ``sequence``, or where it would stand."""
-    key = blocks.position(stream, sequence)
-    row: tuple[Any, ...] | None = connection.execute(SQL["select_newest"], (blocks.position(stream, 0), key)).fetchone()
-    return int(row[0]) if row and row[1] >= sequence else key
-
-
-def count_records(
-    connection: sqlite3.Connection, stream: int, *, after: int, through: int = blocks.MAX_SEQUENCE
-) -> int:
-    """How many records past ``after``, up to ``through``, are stored."""
-    low, high = first_key(connection, stream, after + 1), blocks.position(stream, through)
-    bounds = {"low": low, "high": high, "after": after, "through": through}
-    return int(connection.execute(SQL["count_records"], bounds).fetchone()[0])
-
-
-def _audit(
-    connection: sqlite3.Connection, number: int, node: str, stream: str, last: int, delivered: int
-) -> Iterator[Balance]:
-    low, high = blocks.position(number, 0), blocks.position(number, blocks.MAX_SEQUENCE)
-    newest = connection.execute(SQL["select_newest"], (low, high)).fetchone()
-    produced = max(last, newest[1]) if newest else last
-
-    def dropped(consumer: str, start: int) -> int:
-        return int(connection.execute(SQL["sum_losses"], (number, consumer, start)).fetchone()[0])
-
-    yield Balance(node, stream, "", produced, delivered, count_records(connection, number, after=0), dropped("", 0))
-    for name, start, missed, acked, acknowledged, *_ in connection.execute(
-        SQL["select_consumers"], (number,)
-    ).fetchall():
-        yield Balance(
-            node,
-            stream,
-            name,
-            produced - start - missed,
-            acknowledged,
-            count_records(connection, number, after=acked),
-            dropped(name, start),
-        )
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed()

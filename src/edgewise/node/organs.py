@@ -21,8 +21,8 @@ from edgewise.node.settings import STREAMS, Settings
 
 if TYPE_CHECKING:
     from edgewise.journal.blobs import BlobStore
-    from edgewise.journal.reader import SqliteReader
-    from edgewise.journal.sqlite import SqliteJournal
+    from edgewise.journal.disk import DiskJournal
+    from edgewise.journal.reader import DiskReader
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.people.enrol import Enrolment
@@ -58,14 +58,14 @@ def data_folder(settings: Settings) -> Path:
     return folder
 
 
-def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[SqliteJournal, BlobStore]:
+def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJournal, BlobStore]:
     """The node's journal, and the blobs its records point to.
 
     Raises:
         ConflictError: Another process runs on the same data.
     """
     from edgewise.journal.blobs import BlobStore
-    from edgewise.journal.sqlite import SqliteJournal
+    from edgewise.journal.disk import DiskJournal
 
     folder = data_folder(settings) / "journal"
     blobs = BlobStore(
@@ -76,16 +76,17 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[SqliteJo
         clock=clock,
     )
     streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
-    return SqliteJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
+    return DiskJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
 
 
-def read_journal(settings: Settings) -> SqliteReader:
+def read_journal(settings: Settings) -> DiskReader:
     """The node's journal for reading alone, also beside a running node.
 
     Raises:
         NotFoundError: The node has none yet.
     """
-    from edgewise.journal.reader import DATABASE, SqliteReader
+    from edgewise.journal.database import DATABASE
+    from edgewise.journal.reader import DiskReader
 
     folder = Path(settings.node.data) / "journal"
     if not (folder / DATABASE).exists():
@@ -95,7 +96,7 @@ def read_journal(settings: Settings) -> SqliteReader:
             kind="journal",
             name=settings.node.data,
         )
-    return SqliteReader(folder, node=settings.node.name)
+    return DiskReader(folder, node=settings.node.name)
 
 
 def open_repository(settings: Settings) -> ModelRepository:
@@ -202,7 +203,7 @@ def make_pipeline(
 def make_clips(
     settings: Settings,
     *,
-    journal: SqliteJournal,
+    journal: DiskJournal,
     blobs: BlobStore,
     lane: Callable[[], Lane],
     stopped: threading.Event,

@@ -1,21 +1,21 @@
-"""The journal on SQLite keeps the contract."""
+"""The journal on disk keeps the contract."""
 
 import functools
 
 from hypothesis import HealthCheck, settings
 
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.disk import DiskJournal
 from edgewise.testing.journal import JournalContract
 from edgewise.testing.journal_machine import journal_machine
 
-open_journal = functools.partial(SqliteJournal, node="here")
+open_journal = functools.partial(DiskJournal, node="here")
 
 
-class TestSqliteJournal(JournalContract):
+class TestDiskJournal(JournalContract):
     open = open_journal
 
 
-TestSqliteMachine = journal_machine(open_journal, durable=True)
-TestSqliteMachine.settings = settings(
+TestDiskMachine = journal_machine(open_journal, durable=True)
+TestDiskMachine.settings = settings(
     max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -1,6 +1,6 @@
-"""What is particular to the journal on SQLite: damage, full disks, other processes, one sync for many."""
+"""What is particular to the journal on disk: damage, full disks, other processes, one sync for many."""
 
-import itertools
+import errno
 import os
 import sqlite3
 import subprocess
@@ -12,50 +12,51 @@ from pathlib import Path
 import pytest
 
 from edgewise._lib.clock import ManualClock
-from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, StorageFullError
-from edgewise.journal import blocks
+from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, UnavailableError
+from edgewise.journal import blocks, frames
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
-from edgewise.journal.reader import DATABASE, SqliteReader
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.database import DATABASE
+from edgewise.journal.disk import DiskJournal
+from edgewise.journal.reader import DiskReader
 from edgewise.testing.journal import entries, numbers
 from edgewise.types import Entry
 
 STREAMS = {"events": StreamSettings(), "readings": StreamSettings()}
 
 
-def open_journal(folder: Path, **streams: StreamSettings) -> SqliteJournal:
-    return SqliteJournal(folder, node="here", streams=streams or STREAMS, clock=ManualClock())
+def open_journal(folder: Path, **streams: StreamSettings) -> DiskJournal:
+    return DiskJournal(folder, node="here", streams=streams or STREAMS, clock=ManualClock())
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+def journal(tmp_path: Path) -> Iterator[DiskJournal]:
     journal = open_journal(tmp_path)
     yield journal
     journal.close()
 
 
-def damage(journal: SqliteJournal, first: int, assignment: str) -> None:
-    """Changes a block behind the journal's back, as a failing disk does."""
-    journal._connection.execute(f"UPDATE blocks SET {assignment} WHERE position & 0xFFFFFFFFFF = {first}")
+def damage(journal: DiskJournal, first: int, at: int, *, size: int = 1) -> None:
+    """Flips bits of the block at ``first``, ``at`` bytes from its frame's begin (or end), as a failing disk does."""
+    place = next(journal._store.index(1).places(first))
+    start = place.offset + at if at >= 0 else place.offset + place.size + at
+    with open(journal._store._folder / journal._store._stored.segments[place.segment].file, "r+b") as file:
+        file.seek(start)
+        content = file.read(size)
+        file.seek(start)
+        file.write(bytes(byte ^ 0x55 for byte in content))
 
 
-FLIPS = {
-    "payload": "payload = CAST(substr(payload, 1, 9) || x'FF' || substr(payload, 11) AS BLOB)",
-    "truncated": "payload = substr(payload, 1, 5)",
-    "time": "time_ns = time_ns + 1",
-    "last, longer": "last = last + 1000000",
-    "last, shorter": "last = -1",
-}
+FLIPS = {"head": 20, "magic": 0, "payload": frames.HEAD_BYTES + 9, "tail": -9}
 
 
-@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
-def test_a_damaged_block_is_told_and_the_others_stay_readable(journal: SqliteJournal, flip: str) -> None:
+@pytest.mark.parametrize("flip", ["head", "magic", "payload"])
+def test_a_damaged_block_is_told_and_the_others_stay_readable(journal: DiskJournal, flip: str) -> None:
     for number in (1, 3, 5):
         journal.append("events", entries(number, number + 1))
     claim = journal.claim("events", "link", limit=2)
     assert claim
     journal.ack("events", "link", 2)
-    damage(journal, 3, flip)
+    damage(journal, 3, FLIPS[flip])
     assert numbers(journal.read("events")) == [1, 2, 5, 6]
     assert {(x.consumer, x.first, x.last, x.reason) for x in journal.losses()} == {
         ("", 3, 4, Reason.CORRUPT),
@@ -67,7 +68,7 @@ def test_a_damaged_block_is_told_and_the_others_stay_readable(journal: SqliteJou
     assert all(balance.balanced for balance in journal.audit())
 
 
-def test_claiming_steps_over_damage(journal: SqliteJournal) -> None:
+def test_claiming_steps_over_damage(journal: DiskJournal) -> None:
     journal.append("events", entries(1))
     journal.append("events", entries(2))
     damage(journal, 1, FLIPS["payload"])
@@ -76,30 +77,30 @@ def test_claiming_steps_over_damage(journal: SqliteJournal) -> None:
     assert numbers(claim.records) == [2]
 
 
-def test_verify_finds_damage_that_nobody_has_read(journal: SqliteJournal) -> None:
+def test_verify_finds_damage_that_nobody_has_read(journal: DiskJournal) -> None:
     for number in range(1, 6):
         journal.append("events", entries(number))
     damage(journal, 2, FLIPS["payload"])
-    damage(journal, 5, FLIPS["last, longer"])
+    damage(journal, 5, FLIPS["head"])
     assert journal.verify() == 2
     assert journal.verify() == 0
     assert numbers(journal.read("events")) == [1, 3, 4]
     assert all(balance.balanced for balance in journal.audit())
 
 
-def test_damage_seen_by_a_mere_reader_is_an_error(journal: SqliteJournal, tmp_path: Path) -> None:
+def test_damage_seen_by_a_mere_reader_is_an_error(journal: DiskJournal, tmp_path: Path) -> None:
     journal.append("events", entries(1))
     damage(journal, 1, FLIPS["payload"])
-    reader = SqliteReader(tmp_path, node="here")
+    reader = DiskReader(tmp_path, node="here")
     with pytest.raises(CorruptError):
         reader.read("events")
     reader.close()
 
 
-def test_a_reader_beside_the_node_sees_the_same(journal: SqliteJournal, tmp_path: Path) -> None:
+def test_a_reader_beside_the_node_sees_the_same(journal: DiskJournal, tmp_path: Path) -> None:
     journal.append("events", entries(1, 2))
     journal.claim("events", "link")
-    reader = SqliteReader(tmp_path, node="here")
+    reader = DiskReader(tmp_path, node="here")
     assert (reader.read("events"), reader.audit(), reader.losses()) == (
         journal.read("events"),
         journal.audit(),
@@ -110,10 +111,10 @@ def test_a_reader_beside_the_node_sees_the_same(journal: SqliteJournal, tmp_path
 
 def test_a_folder_without_a_journal_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        SqliteReader(tmp_path, node="here")
+        DiskReader(tmp_path, node="here")
 
 
-def test_only_one_at_a_time_writes_a_folder(journal: SqliteJournal, tmp_path: Path) -> None:
+def test_only_one_at_a_time_writes_a_folder(journal: DiskJournal, tmp_path: Path) -> None:
     with pytest.raises(ConflictError):
         open_journal(tmp_path)
 
@@ -126,39 +127,69 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     open_journal(tmp_path).close()  # the refusal left no lock behind
 
 
-def append_for_ever(journal: SqliteJournal) -> None:
-    for number in itertools.count(2):
-        journal.append("events", entries(number, size=20_000))
-
-
-def test_a_full_disk_refuses_whole_appends_and_keeps_what_it_has(journal: SqliteJournal) -> None:
+def test_a_group_that_fails_leaves_no_trace_in_memory_or_on_disk(
+    journal: DiskJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal.append("events", entries(1))
-    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
-    journal._connection.execute(f"PRAGMA max_page_count={pages + 2}")
-    with pytest.raises(StorageFullError):
-        append_for_ever(journal)
-    accepted = len(journal.read("events"))
-    journal._connection.execute("PRAGMA max_page_count=1000000")
-    assert journal.append("events", entries(accepted + 1)) == range(accepted + 1, accepted + 2)
-    assert numbers(journal.read("events")) == list(range(1, accepted + 2))
-    assert all(balance.balanced for balance in journal.audit())
+    real = os.fdatasync
 
+    def fail(descriptor: int) -> None:
+        real(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
 
-def test_a_transaction_that_fails_leaves_no_trace_in_memory(journal: SqliteJournal) -> None:
-    journal.append("events", entries(1))
-    stream = journal._streams["events"]
-
-    def fail_after_writing() -> None:
-        journal._accept(stream, blocks.encode(entries(2, 3)), 100)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with pytest.raises(sqlite3.OperationalError):
-        journal._submit(fail_after_writing)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", fail)
+        with pytest.raises(UnavailableError):
+            journal.append("events", entries(2, 3))
     assert journal.append("events", entries(4)) == range(2, 3)
     assert numbers(journal.read("events")) == [1, 4]
 
 
-def test_appends_of_many_threads_share_transactions(journal: SqliteJournal) -> None:
+def test_a_disk_that_cannot_even_take_a_write_back_stops_the_journal_until_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    journal.append("events", entries(1))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", fail)
+        failing.setattr(os, "ftruncate", fail)
+        with pytest.raises(UnavailableError):
+            journal.append("events", entries(2))
+    with pytest.raises(UnavailableError, match="stopped"):
+        journal.append("events", entries(3))
+    journal.close()
+    journal = open_journal(tmp_path)
+    assert journal.append("events", entries(4)).start in {2, 3}  # nobody was told that 2 was accepted, nor that not
+    journal.close()
+
+
+def test_changes_of_the_database_and_the_blocks_written_with_them_are_one(
+    journal: DiskJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append("events", entries(1))
+    stream = journal._streams["events"]
+
+    def both() -> None:
+        journal._lend(stream, "link", 10)
+        journal._accept(stream, blocks.encode(entries(2)), 200)
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(journal._database, "commit", fail)
+        with pytest.raises(sqlite3.OperationalError):
+            journal._submit(both)
+    assert numbers(journal.read("events")) == [1]
+    assert [balance.consumer for balance in journal.audit() if balance.stream == "events"] == [""]
+    assert journal.append("events", entries(3)) == range(2, 3)
+
+
+def test_appends_of_many_threads_share_transactions(journal: DiskJournal) -> None:
     groups: list[int] = []
     run = journal._group._run
     journal._group._run = lambda group: (groups.append(len(group)), run(group))  # type: ignore[assignment,func-returns-value]
@@ -199,10 +230,10 @@ def test_the_ledger_stays_short_while_a_stream_overflows(tmp_path: Path) -> None
     journal.close()
 
 
-def test_the_previous_release_still_runs_when_columns_were_added(tmp_path: Path) -> None:
+def test_this_release_still_runs_when_a_later_one_added_columns(tmp_path: Path) -> None:
     open_journal(tmp_path).close()
     with sqlite3.connect(tmp_path / DATABASE) as connection:
-        for table in ("blocks", "streams", "consumers", "losses"):
+        for table in ("log", "segments", "runs", "holes", "streams", "consumers", "losses"):
             connection.execute(f"ALTER TABLE {table} ADD COLUMN later INTEGER NOT NULL DEFAULT 0")
         connection.execute("PRAGMA user_version=99")
     connection.close()
@@ -219,12 +250,12 @@ FILL_UP = """
 import resource, sys
 from pathlib import Path
 from edgewise.errors import RetryError
-from edgewise.journal import blocks
+from edgewise.journal import blocks, frames
 from edgewise.journal.base import StreamSettings
-from edgewise.journal.sqlite import SqliteJournal
+from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 
-journal = SqliteJournal(Path(sys.argv[1]), node="here", streams={"events": StreamSettings()})
+journal = DiskJournal(Path(sys.argv[1]), node="here", streams={"events": StreamSettings()})
 if limit := int(sys.argv[2]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 accepted = 0

@@ -1,9 +1,10 @@
-"""A journal in one SQLite database: write-ahead log, ``synchronous=FULL``, group commit.
+"""A journal on disk: blocks in segment files, the rest in one SQLite database, one sync for many appends.
 
-Everything that changes goes through ``GroupCommit``: one thread at a time runs the gathered actions in one transaction
-with one sync. What the actions need to know of each stream is kept in memory (``_Stream``) and is read anew from the
-database when a transaction fails, so memory never runs ahead of the disk. Reading has a connection of its own
-(``SqliteReader``). Blocks: ``blocks``; what is let go: ``retention``; consumers: ``cursors``.
+Everything that changes goes through ``GroupCommit``: one thread at a time runs the gathered actions, and what they
+staged is written as one group (``store``). What the actions need to know of each stream is kept in memory (``_Stream``)
+and is read anew from the disk when a group fails, so memory never runs ahead of the disk. Other threads read beside it.
+Blocks: ``blocks``, ``frames``; where they lie: ``index``, ``segments``; what is let go: ``retention``; consumers:
+``cursors``; another process reads with ``reader``.
 """
 
 from __future__ import annotations
@@ -18,26 +19,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from msgspec import structs
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise._lib.sqlite import open_database, translate
-from edgewise.errors import (
-    ClosedError,
-    ConflictError,
-    CorruptError,
-    EdgewiseError,
-    NotFoundError,
-)
-from edgewise.journal import blocks, retention
+from edgewise.errors import ClosedError, ConflictError, EdgewiseError, NotFoundError
+from edgewise.journal import blocks, carry, retention
 from edgewise.journal.base import Balance, Claim, Loss, Reason, StreamSettings, WhenFull
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.cursors import Cursor
+from edgewise.journal.database import Database, Tables
 from edgewise.journal.group import GroupCommit, Work
-from edgewise.journal.reader import DATABASE, SQL, SqliteReader, count_records, first_key
+from edgewise.journal.proof import balances, read_losses
 from edgewise.journal.refusals import check_claim, closed, never_claimed, stream_full, too_large, unknown_stream
+from edgewise.journal.segments import translate
+from edgewise.journal.store import BlockStore
+from edgewise.journal.stored import fetch
 from edgewise.types import Entry, Record
 
 P = ParamSpec("P")
@@ -45,29 +43,26 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_MIGRATIONS = [
-    path.read_text(encoding="utf-8") for path in sorted(Path(__file__).with_name("migrations").glob("*.sql"))
-]
-_PAGE_BYTES = 16384
-_WAL_BYTES = 4 << 20  # copied to the database at this size, then written anew from its start
-_SAVE_EVERY_BLOCKS = 4096  # bounds what has to be summed when the journal is opened
 _LEDGER_SPAN_NS = 3600 * 10**9  # lines of the ledger are joined within an hour
+_SEGMENT_BYTES = 4 << 20, 64 << 20  # smallest and largest
+_SEGMENTS = 16  # a segment has this part of what all streams may keep
+_PAGE_RECORDS = 4096
 
 
 class _Stream:
     """What the writer knows of one stream. Changed by the leading thread only."""
 
-    __slots__ = ("bytes", "consumers", "delivered", "durable", "id", "last", "name", "oldest_ns", "settings", "unsaved")
+    __slots__ = ("bytes", "consumers", "delivered", "durable", "floor", "id", "last", "name", "oldest_ns", "settings")
 
     def __init__(self, number: int, name: str, settings: StreamSettings) -> None:
         self.id = number
         self.name = name
         self.settings = settings
         self.last = 0
-        self.durable = 0  # ``last`` as of the newest transaction that is on disk
+        self.durable = 0  # ``last`` as of the newest group that is on disk
+        self.floor = 0  # everything up to here was removed by retention
         self.delivered = 0
         self.bytes = 0
-        self.unsaved = 0  # blocks since ``bytes`` was saved
         self.oldest_ns: int | None = None
         self.consumers: dict[str, Cursor] = {}
 
@@ -76,22 +71,12 @@ class _Stream:
         """Every consumer is done with the records up to here; 0 when there is none."""
         return min((cursor.acked for cursor in self.consumers.values()), default=0)
 
-    @property
-    def low(self) -> int:
-        """Smallest key of its blocks."""
-        return blocks.position(self.id, 0)
 
-    @property
-    def high(self) -> int:
-        """Largest key of its blocks."""
-        return blocks.position(self.id, blocks.MAX_SEQUENCE)
-
-
-class SqliteJournal:
-    """``base.Journal`` with all optional abilities, on SQLite.
+class DiskJournal:
+    """``base.Journal`` with all optional abilities, on disk.
 
     Args:
-        folder: Where the database lies; made when it is missing. One process at a time writes it.
+        folder: Where the segments and the database lie; made when it is missing. One process at a time writes it.
         node: Name of this node; it stands in every record.
         streams: Bounds of each stream that may be appended to.
         clock: Time; the machine's own by default.
@@ -99,7 +84,8 @@ class SqliteJournal:
 
     Raises:
         ConflictError: Another process has the journal open.
-        CorruptError: The database is damaged beyond its blocks.
+        CorruptError: The database is damaged.
+        StorageFullError: The disk is full.
     """
 
     def __init__(
@@ -115,22 +101,32 @@ class SqliteJournal:
         self._settings = dict(streams)
         self._node = node
         self._blobs = blobs
-        self._path = folder / DATABASE
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         self._closed = False
         self._streams: dict[str, _Stream] = {}
         self._changed = threading.Condition()
         self._waiting = 0
         self._released = 0
-        self._blob_changes: tuple[set[str], set[str]] = set(), set()
         self._group = GroupCommit(self._run)
+        bound = sum(settings.max_bytes for settings in self._settings.values())
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, _lock(folder))
-            self._connection = opened.enter_context(contextlib.closing(self._open()))
-            self._reader = opened.enter_context(contextlib.closing(SqliteReader(folder, node=node)))
-            self._age = retention.AgeClock(self._clock, *self._load())
+            self._database = opened.enter_context(contextlib.closing(Database(folder)))
+            self._tables = opened.enter_context(contextlib.closing(Tables(folder)))
+            self._store = opened.enter_context(
+                contextlib.closing(
+                    BlockStore(
+                        folder,
+                        self._database,
+                        columns=self._tables.columns,
+                        segment_bytes=min(max(bound // _SEGMENTS, _SEGMENT_BYTES[0]), _SEGMENT_BYTES[1]),
+                    )
+                )
+            )
+            self._age = retention.AgeClock(self._clock, *self._open())
+            self._submit(self._reconcile)
             if blobs:
-                blobs.adopt(row[0] for row in self._connection.execute(SQL["select_blob_refs"]))
+                blobs.adopt(self._store.blobs())
             self.retain()
             self._opened = opened.pop_all()
 
@@ -150,14 +146,28 @@ class SqliteJournal:
         self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
     ) -> list[Record]:
         """See ``base.Journal``. Damaged blocks are struck out (the ledger tells) and the others read."""
+        target = self._known(stream)
+        before = before or blocks.MAX_SEQUENCE
         while True:
-            try:
-                return self._reader.read(stream, after=after, before=before, limit=limit, newest_first=newest_first)
-            except CorruptError as error:
-                position = error.facts.get("position")
-                if not isinstance(position, int):
-                    raise
-                self._submit(self._strike_out, position)
+            self._check_open()
+            through = min(before - 1, target.durable)
+            located = self._store.locate(
+                target.id, after=after, through=through, limit=limit, newest_first=newest_first
+            )
+            found: list[Record] = []
+            for file, segment, place in located:
+                block = fetch(file, segment, target.id, place)
+                if not block.intact:
+                    self._submit(self._strike_out, target, place.first)
+                    break
+                records = blocks.decode(block, node=self._node, stream=stream)
+                found += (
+                    record
+                    for record in (records[::-1] if newest_first else records)
+                    if after < record.sequence < before
+                )
+            else:
+                return found[:limit]
 
     def wait(self, stream: str, *, after: int, timeout_s: float) -> int:
         """See ``base.Followable``."""
@@ -207,8 +217,8 @@ class SqliteJournal:
 
         def action() -> None:
             if target.consumers.pop(consumer, None):
-                self._connection.execute(SQL["delete_consumer"], (target.id, consumer))
-                self._connection.execute(SQL["delete_losses"], (target.id, consumer))
+                self._database.change("delete_consumer", target.id, consumer)
+                self._database.change("delete_losses", target.id, consumer)
                 self._released += 1
 
         self._submit(action)
@@ -217,11 +227,11 @@ class SqliteJournal:
 
     def audit(self) -> list[Balance]:
         """See ``base.Journal``."""
-        return self._reader.audit()
+        return self._submit(lambda: balances(self._database.connection, self._store.index))
 
     def losses(self, stream: str = "") -> list[Loss]:
         """See ``base.LossLedger``."""
-        return self._reader.losses(stream)
+        return self._submit(lambda: read_losses(self._database.connection, stream))
 
     def retain(self) -> None:
         """See ``base.Upkeep``."""
@@ -231,44 +241,73 @@ class SqliteJournal:
 
     def verify(self) -> int:
         """See ``base.Upkeep``."""
-        return sum(self._submit(self._strike_out, position) for position in self._reader.damaged())
+        return sum(
+            self._submit(self._strike_out, stream, first)
+            for stream in list(self._streams.values())
+            for first in list(self._damaged(stream))
+        )
 
     def close(self) -> None:
         """See ``base.Journal``."""
-        with contextlib.suppress(ClosedError):
+        try:
             self._submit(self._finish)
-            self._wake()
-            self._opened.close()
+        except ClosedError:
+            return
+        except (EdgewiseError, sqlite3.Error) as error:  # all that was accepted is on disk already
+            _log.debug("the journal was closed without a last word: %s", error)
+            self._closed = True
+        self._wake()
+        self._opened.close()
+
+    def _damaged(self, stream: _Stream) -> Iterator[int]:
+        """First sequences of the blocks that fail their checksum."""
+        after = 0
+        while page := self._store.locate(stream.id, after=after, through=stream.durable, limit=_PAGE_RECORDS):
+            for file, segment, place in page:
+                if not fetch(file, segment, stream.id, place).intact:
+                    yield place.first
+            after = page[-1].place.last
 
     # Opening.
 
-    def _open(self) -> sqlite3.Connection:
-        connection = open_database(self._path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
+    def _open(self) -> tuple[int, int]:
+        """Makes the streams, carries over a journal of the first format; returns what ``_load`` does."""
         try:
-            connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_BYTES // _PAGE_BYTES}")
-            connection.execute("PRAGMA secure_delete=FAST")
-            connection.executemany(SQL["insert_stream"], [(self._node, name) for name in self._settings])
+            self._database.change_each("insert_stream", [(self._node, name) for name in self._settings])
+            self._database.commit()
+            stamps = self._load()
+            if carry.needed(self._database):
+                if not self._store.state:
+                    self._submit(carry.prepare, self._database, self._store)
+                    self._load()
+                while self._submit(carry.move, self._database, self._store, strike=self._lose):
+                    pass
+                carry.finish(self._database)
+                stamps = self._load()
+            self._database.shrink()
         except sqlite3.Error as error:
-            connection.close()
-            raise translate(error, self._path) from error
-        _lay_out(self._path.with_name(f"{DATABASE}-wal"))
-        return connection
+            raise self._database.translate(error) from error
+        return stamps
+
+    def _lose(self, number: int, first: int, last: int) -> None:
+        """Accounts for records that were found missing or damaged without a block to strike out."""
+        for stream in self._streams.values():
+            if stream.id == number:
+                self._account(stream, retention.Run(first, last, Reason.CORRUPT))
+                self._store.add_hole(number, first, last)
+                self._save(stream)
 
     def _load(self) -> tuple[int, int]:
-        """Reads what is kept in memory from the database; returns the newest age and wall clock found there."""
+        """Reads what is kept in memory from the disk; returns the newest age and wall clock found there."""
         stamps = [(0, 0)]
-        for number, name, last, delivered, tallied, size in self._connection.execute(
-            SQL["select_streams"], (self._node,)
-        ).fetchall():
+        for number, name, last, delivered, floor in self._database.all("select_streams", self._node):
             stream = self._streams.get(name) or _Stream(number, name, self._settings.get(name, StreamSettings()))
             self._streams[name] = stream
-            stream.delivered = delivered
-            newest = self._one("select_newest", stream.low, stream.high)
-            stream.last = stream.durable = max(last, newest[1]) if newest else last
-            stamps += [(newest[3], newest[2])] if newest else []
-            untallied = self._one("sum_bytes", blocks.position(number, tallied + 1), stream.high)
-            stream.unsaved = untallied[0]
-            stream.bytes = size + untallied[1] + untallied[0] * blocks.OVERHEAD_BYTES
+            index = self._store.index(number)
+            stream.delivered, stream.floor = delivered, floor
+            stream.last = stream.durable = max(last, self._store.known(number))
+            stream.bytes = index.size
+            stamps += [index.runs[-1].stamp] if index.runs else []
             self._find_oldest(stream)
             stream.consumers = self._load_consumers(stream)
         return max(stamps)
@@ -276,12 +315,18 @@ class SqliteJournal:
     def _load_consumers(self, stream: _Stream) -> dict[str, Cursor]:
         wall, now = self._clock.time_ns(), self._clock.monotonic()
         consumers = {}
-        for name, *fields, until_ns in self._connection.execute(SQL["select_consumers"], (stream.id,)):
+        for name, *fields, until_ns in self._database.all("select_consumers", stream.id):
             left = min(max(0.0, (until_ns - wall) / 1e9), stream.settings.lease_s)  # the wall clock may have jumped
             consumers[name] = structs.replace(Cursor(*fields), lease_until=now + left)
         return consumers
 
-    # Actions: run by the leading thread inside its transaction. They refuse before they change anything.
+    def _reconcile(self) -> None:
+        """Accounts for sequences that were given and that nothing shows: what was damaged beyond recognition."""
+        for stream in self._streams.values():
+            for first, last in list(self._store.gaps(stream.id, stream.floor, stream.last)):
+                self._lose(stream.id, first, last)
+
+    # Actions: run by the leading thread, whose changes are one group. They refuse before they change anything.
 
     def _accept(self, stream: _Stream, payloads: Sequence[blocks.Payload], size: int) -> range | None:
         """Stores payloads; None when the stream is full and its policy is to block."""
@@ -294,43 +339,34 @@ class SqliteJournal:
         else:
             stream.last += sum(payload.records for payload in payloads)
             self._account(stream, retention.Run(first, stream.last, Reason.FULL))
+            self._store.add_hole(stream.id, first, stream.last)
             self._save(stream)
         return range(first, stream.last + 1)
 
     def _insert(self, stream: _Stream, payload: blocks.Payload) -> None:
         key, last = blocks.position(stream.id, stream.last + 1), stream.last + payload.records
-        time_ns, aged_ns = self._clock.time_ns(), self._age.now_ns()
-        self._connection.execute(SQL["insert_block"], payload.block(key, last, time_ns, aged_ns))
-        if payload.digests:
-            self._connection.executemany(SQL["insert_blob_ref"], [(key, digest) for digest in payload.digests])
-            self._blob_changes[0].update(payload.digests)
+        aged_ns = self._age.now_ns()
+        self._store.stage(payload.block(key, last, self._clock.time_ns(), aged_ns), payload.digests)
         stream.last = last
         stream.bytes += payload.size
-        stream.unsaved += 1
         if stream.oldest_ns is None:
             stream.oldest_ns = aged_ns
-        if stream.unsaved >= _SAVE_EVERY_BLOCKS:
-            self._save(stream)
 
     def _make_room(self, stream: _Stream, incoming: int) -> bool:
         """Removes what retention says; whether the incoming bytes fit then."""
         if stream.bytes + incoming <= stream.settings.max_bytes and not self._aged(stream):
             return True
-        rows = self._connection.execute(SQL["select_headers"], (stream.low, stream.high))
-        with contextlib.closing(rows):
-            drops, fits = retention.decide(
-                (
-                    retention.Head(blocks.sequence(key), last, aged_ns, size + blocks.OVERHEAD_BYTES)
-                    for key, last, aged_ns, size in rows
-                ),
-                stream.settings,
-                kept_bytes=stream.bytes,
-                incoming=incoming,
-                now_ns=self._age.now_ns(),
-                done=stream.done,
-            )
+        drops, fits = retention.decide(
+            (place.head for place in self._store.index(stream.id).places()),
+            stream.settings,
+            kept_bytes=stream.bytes,
+            incoming=incoming,
+            now_ns=self._age.now_ns(),
+            done=stream.done,
+        )
         if drops:
-            self._delete(stream, drops[0].head.first, drops[-1].head.first)
+            stream.floor = drops[-1].head.last
+            self._store.drop(stream.id, [drop.head for drop in drops])
             for run in retention.runs(drops):
                 self._account(stream, run)
             stream.bytes -= sum(drop.head.size for drop in drops)
@@ -338,19 +374,14 @@ class SqliteJournal:
             self._save(stream)
         return fits
 
-    def _strike_out(self, key: int) -> bool:
+    def _strike_out(self, stream: _Stream, first: int) -> bool:
         """Removes a block that is damaged, if it still is when read again; whether it was."""
-        row = self._one("select_block", key)
-        block = blocks.Block._make(row) if row else None
-        stream = next((stream for stream in self._streams.values() if stream.low <= key <= stream.high), None)
-        if not block or not stream or block.intact:
+        place = next(self._store.index(stream.id).places(first), None)
+        if not place or place.first != first or self._store.fetch(stream.id, place).intact:
             return False
-        after = self._one("select_oldest", key + 1, stream.high)
-        end = blocks.sequence(after[0]) - 1 if after else max(stream.last, block.first)
-        last = block.last if block.first <= block.last <= end else end  # its own head may be what is damaged
-        self._delete(stream, block.first, block.first)
-        self._account(stream, retention.Run(block.first, last, Reason.CORRUPT))
-        stream.bytes -= block.size
+        self._store.strike(stream.id, place)
+        self._account(stream, retention.Run(first, place.last, Reason.CORRUPT))
+        stream.bytes -= place.size
         self._find_oldest(stream)
         self._save(stream)
         return True
@@ -374,24 +405,22 @@ class SqliteJournal:
 
     def _next(self, stream: _Stream, cursor: Cursor, limit: int) -> tuple[int, int] | None:
         """First and last of the next records to lend, which may have holes between them."""
-        key = first_key(self._connection, stream.id, cursor.acked + 1)
         span: tuple[int, int] | None = None
-        with contextlib.closing(self._connection.execute(SQL["select_headers"], (key, stream.high))) as rows:
-            for key, last, *_ in rows:
-                first = max(blocks.sequence(key), cursor.acked + 1)
-                if span is None:
-                    limit = cursor.share(first, limit=limit)
-                through = min(last, first + limit - 1)
-                span = (span[0] if span else first, through)
-                limit -= through - first + 1
-                if not limit:
-                    break
+        for place in self._store.index(stream.id).places(cursor.acked + 1):
+            first = max(place.first, cursor.acked + 1)
+            if span is None:
+                limit = cursor.share(first, limit=limit)
+            through = min(place.last, first + limit - 1)
+            span = (span[0] if span else first, through)
+            limit -= through - first + 1
+            if not limit:
+                break
         return span
 
     def _register(self, stream: _Stream, consumer: str) -> Cursor:
-        oldest = self._one("select_oldest", stream.low, stream.high)
-        start = blocks.sequence(oldest[0]) - 1 if oldest else stream.last
-        kept = count_records(self._connection, stream.id, after=start)
+        index = self._store.index(stream.id)
+        start = index.oldest.first - 1 if index.oldest else stream.last
+        kept = index.count(after=start, through=stream.last)
         cursor = Cursor(start, missed=stream.last - start - kept, acked=start)
         self._keep(stream, consumer, cursor)
         return cursor
@@ -403,15 +432,18 @@ class SqliteJournal:
         cursor.check_lent(through)
         if through <= cursor.acked:
             return
-        kept = count_records(self._connection, stream.id, after=cursor.acked, through=through)
+        index = self._store.index(stream.id)
+        kept = index.count(after=cursor.acked, through=through)
         until = self._clock.monotonic() + stream.settings.lease_s
         cursor = cursor.acknowledge(through, kept=kept, lease_until=until)
-        if not count_records(self._connection, stream.id, after=through, through=cursor.lent):
+        if not index.count(after=through, through=cursor.lent):
             cursor = cursor.release()  # the rest of the claim was dropped meanwhile
         self._keep(stream, consumer, cursor)
 
     def _finish(self) -> None:
         self._closed = True
+        for stream in self._streams.values():
+            self._save(stream)  # so that a lost end of the log shows when it is opened again
 
     # Parts of actions.
 
@@ -429,21 +461,12 @@ class SqliteJournal:
         if count <= 0 or run.reason is None:
             return
         now = self._clock.time_ns()
-        line = self._one("select_last_loss", stream.id, consumer)
+        line = self._database.one("select_last_loss", stream.id, consumer)
         if line and line[1] + 1 == run.first and line[2] == run.reason and abs(now - line[3]) < _LEDGER_SPAN_NS:
-            self._connection.execute(SQL["extend_loss"], (run.last, count, line[0]))
+            self._database.change("extend_loss", run.last, count, line[0])
         else:
             values = (stream.id, consumer, run.first, run.last, count, run.reason, now)
-            self._connection.execute(SQL["insert_loss"], values)
-
-    def _delete(self, stream: _Stream, first: int, last: int) -> None:
-        """Deletes the blocks that begin at ``first`` to ``last``, and lets go of blobs that nothing points to then."""
-        bounds = (blocks.position(stream.id, first), blocks.position(stream.id, last))
-        self._connection.execute(SQL["delete_blocks"], bounds)
-        for (digest,) in self._connection.execute(SQL["delete_blob_refs"], bounds).fetchall():
-            if not self._one("select_blob_ref", digest):
-                self._blob_changes[1].add(digest)
-        self._released += 1
+            self._database.change("insert_loss", *values)
 
     def _keep(self, stream: _Stream, consumer: str, cursor: Cursor) -> None:
         """Stores where a consumer stands."""
@@ -452,25 +475,20 @@ class SqliteJournal:
         until_ns = self._clock.time_ns() + int(left * 1e9) if left > 0 else 0
         values = (cursor.start, cursor.missed, cursor.acked, cursor.delivered)
         lease = (cursor.lent_first, cursor.lent, cursor.attempts, until_ns)
-        self._connection.execute(SQL["upsert_consumer"], (stream.id, consumer, *values, *lease))
+        self._database.change("upsert_consumer", stream.id, consumer, *values, *lease)
         self._released += 1
 
     def _save(self, stream: _Stream) -> None:
         """Stores the stream's own figures."""
-        values = (stream.last, stream.delivered, stream.last, stream.bytes, stream.id)
-        self._connection.execute(SQL["update_stream"], values)
-        stream.unsaved = 0
+        self._database.change("update_stream", stream.last, stream.delivered, stream.floor, stream.id)
 
     def _find_oldest(self, stream: _Stream) -> None:
-        oldest = self._one("select_oldest", stream.low, stream.high)
-        stream.oldest_ns = oldest[3] if oldest else None
+        oldest = self._store.index(stream.id).oldest
+        stream.oldest_ns = oldest.aged_ns if oldest else None
 
     def _aged(self, stream: _Stream) -> bool:
         limit_ns = int(stream.settings.max_age_s * 1e9)
         return stream.oldest_ns is not None and stream.oldest_ns + limit_ns <= self._age.now_ns()
-
-    def _one(self, statement: str, *values: object) -> Any:
-        return self._connection.execute(SQL[statement], values).fetchone()
 
     # Running actions.
 
@@ -479,18 +497,29 @@ class SqliteJournal:
         return self._group.submit(functools.partial(action, *args, **kwargs))
 
     def _run(self, group: Sequence[Work[object]]) -> None:
-        """Carries out a group in one transaction; afterwards memory and disk agree, whatever happened."""
+        """Carries out a group; afterwards memory and disk agree, whatever happened."""
         if self._closed:
             raise closed()
+        self._store.check()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for work in group:
-                self._attempt(work)
-            self._connection.execute("COMMIT")
+            self._store.maintain()
+            with self._store.lock:
+                self._heal()
+                for work in group:
+                    self._attempt(work)
+            self._store.flush()
         except BaseException as error:
             self._undo()
-            raise (translate(error, self._path) if isinstance(error, sqlite3.Error) else error) from error
+            raise self._database.translate(error) from error
         self._settle()
+
+    def _heal(self) -> None:
+        """Strikes out what the store found damaged."""
+        damaged, self._store.damaged[:] = list(self._store.damaged), ()
+        for number, first in damaged:
+            for stream in self._streams.values():
+                if stream.id == number:
+                    self._strike_out(stream, first)
 
     def _attempt(self, work: Work[object]) -> None:
         try:
@@ -501,22 +530,18 @@ class SqliteJournal:
             work.error = error
 
     def _undo(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        for changes in self._blob_changes:
-            changes.clear()
-        self._load()
+        with self._store.lock:
+            self._store.undo()
+            self._load()
 
     def _settle(self) -> None:
-        """Tells everyone concerned what the transaction changed."""
+        """Tells everyone concerned what the group changed."""
         for stream in self._streams.values():
             stream.durable = stream.last
-        held, freed = self._blob_changes
+        held, freed = self._store.settle()
         if self._blobs and (held or freed):
             self._blobs.hold(held)
             self._blobs.let_go(freed - held)
-        held.clear()
-        freed.clear()
         if self._waiting:
             self._wake()
 
@@ -576,6 +601,13 @@ class SqliteJournal:
             raise closed()
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise translate(error, folder) from error
+
+
 def _lock(folder: Path) -> int:
     """Makes this process the folder's only writer, until the descriptor is closed or the process ends."""
     descriptor = os.open(folder / "journal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -588,22 +620,3 @@ def _lock(folder: Path) -> int:
             hint="Stop the other node, or use another data folder.",
         ) from error
     return descriptor
-
-
-def _lay_out(log: Path) -> None:
-    """Makes the write-ahead log as long as it will get, so that a commit overwrites blocks that are there.
-
-    A sync then has no change of size or allocation to write, which nearly halves it. SQLite ignores what follows the
-    last valid frame.
-    """
-    try:
-        with open(log, "ab", buffering=0) as file:
-            length = file.tell()
-            try:
-                file.write(bytes(max(0, _WAL_BYTES + _WAL_BYTES // 4 - length)))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(length)  # leaves the little room there is to the records
-                raise
-    except OSError as error:
-        _log.debug("%s was not laid out, so syncs take longer: %s", log, error)
