@@ -48,6 +48,46 @@ def test_a_film_from_a_telephone_held_upright_is_upright(tmp_path: Path) -> None
     _, picture = next(video.frames(path))
     assert picture.shape == (96, 64, 3)
     assert int(picture[:, :, 1].mean(axis=1).argmax()) <= 5
+    _, turned = next(video.pictures(path))
+    assert (turned.height, turned.width) == turned.luma.shape == (96, 64)
+    assert int(turned.luma.mean(axis=1).argmax()) <= 5
+
+
+def test_a_picture_is_turned_into_rgb_once_and_only_when_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    convert = video.DecodedPicture._make_image
+
+    def counted(picture: video.DecodedPicture) -> object:
+        made.append(picture)
+        return convert(picture)
+
+    monkeypatch.setattr(video.DecodedPicture, "_make_image", counted)
+    pictures = [picture for _, picture in video.pictures(film(tmp_path / "bar.mp4"))]
+    for number, picture in enumerate(pictures):
+        assert (picture.width, picture.height) == (96, 64)
+        assert picture.luma.shape == (64, 96)
+        assert abs(int(picture.luma.mean(axis=0).argmax()) - (number * 6 + 2)) <= 3
+    assert made == []
+    assert pictures[3].image is pictures[3].image
+    assert made == [pictures[3]]
+
+
+def test_brightness_is_there_also_where_the_decoder_gives_colours(tmp_path: Path) -> None:
+    """Such as PNG, or the losslessly coded RGB of screen recordings."""
+    path = tmp_path / "bar.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "bgr0"
+        colours = np.zeros((64, 96, 3), np.uint8)
+        colours[:, :48], colours[:, 48:] = (200, 0, 0), (0, 200, 0)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(colours, format="rgb24")))
+        container.mux(stream.encode())
+    (_, picture), *_ = video.pictures(path)
+    assert picture.luma[10, 10] == pytest.approx(0.299 * 200, abs=1)
+    assert picture.luma[10, 90] == pytest.approx(0.587 * 200, abs=1)
+    assert (picture.image == colours).all()
 
 
 def test_a_recording_that_was_cut_off_gives_what_is_there(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise.pipeline.transforms.presence import Announcement, PresenceSettings, PresenceState, step
+from edgewise.pipeline.transforms.presence import Announcement, PresenceSettings, PresenceState, rest, step
 from edgewise.types import Box, Detection
 
 SECOND = 1_000_000_000
@@ -26,6 +26,11 @@ class Walk:
         self.state = PresenceState()
         self.time_ns = 0
         self.announced: list[Announcement] = []
+
+    def stand_still(self, *, times: int) -> None:
+        for _ in range(times):
+            self.state = rest(self.state, time_ns=self.time_ns)
+            self.time_ns += FRAME_NS
 
     def show(self, *faces: Detection, times: int = 1) -> list[str]:
         before = len(self.announced)
@@ -78,6 +83,25 @@ def test_a_new_visit_is_announced_again_only_after_the_absence() -> None:
     walk.show(times=15)
     assert walk.show(face("Ada"), times=3) == []
     walk.show(times=25)
+    assert walk.show(face("Ada"), times=3) == ["Ada"]
+
+
+def test_who_stands_still_stays_and_is_not_known_better_for_it() -> None:
+    """One frame that looks like somebody is one frame, however long nothing moves."""
+    walk = Walk()
+    walk.show(face("Ada"))
+    walk.stand_still(times=100)
+    assert walk.show(face("Ada")) == []
+    assert walk.show(face("Ada")) == ["Ada"]
+    walk.stand_still(times=100)
+    assert walk.show(face("Ada"), times=3) == [], "she was there all the time"
+
+
+def test_who_left_before_all_was_still_has_left() -> None:
+    walk = Walk()
+    walk.show(face("Ada"), times=3)
+    walk.show()
+    walk.stand_still(times=30)
     assert walk.show(face("Ada"), times=3) == ["Ada"]
 
 

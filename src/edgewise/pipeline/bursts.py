@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -28,12 +28,29 @@ def key_of(event: Event, fields: Fields) -> Key:
     return (event.kind, event.source, *(repr(event.body.get(field)) for field in fields))
 
 
-def sifted(observation: Observation, name: str, passes: Callable[[Event], bool]) -> Observation:
-    """The observation with only the events that pass; how many did not is added to the fact ``dropped`` of ``name``."""
-    kept = tuple(event for event in observation.events if passes(event))
-    before = observation.facts.get(name, {}).get("dropped", 0)
-    facts = {**observation.facts, name: {"dropped": before + len(observation.events) - len(kept)}}
-    return msgspec.structs.replace(observation, events=kept, facts=facts)
+class Sieve:
+    """Leaves out events of an observation, and counts them.
+
+    Args:
+        passes: Whether an event stays.
+    """
+
+    def __init__(self, passes: Callable[[Event], bool]) -> None:
+        self._passes = passes
+        self._counts = {"passed": 0, "dropped": 0}
+
+    def sift(self, observation: Observation) -> Observation:
+        """The observation with only the events that stay."""
+        if not observation.events:
+            return observation
+        kept = tuple(event for event in observation.events if self._passes(event))
+        self._counts["passed"] += len(kept)
+        self._counts["dropped"] += len(observation.events) - len(kept)
+        return msgspec.structs.replace(observation, events=kept)
+
+    def counts(self) -> Mapping[str, int]:
+        """Events that ``passed`` and that were ``dropped``."""
+        return dict(self._counts)
 
 
 class Times:

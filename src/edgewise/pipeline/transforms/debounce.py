@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from edgewise.pipeline.base import Event, Gives, Observation, Tools
-from edgewise.pipeline.bursts import Fields, Kinds, Times, concerns, key_of, sifted
+from edgewise.pipeline.bursts import Fields, Kinds, Sieve, Times, concerns, key_of
 
 
 class DebounceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="debounce"):
@@ -27,7 +28,7 @@ class DebounceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class Debounce:
-    """Drops repetitions. Its fact: how many events were ``dropped`` from this observation."""
+    """Drops repetitions. It counts what ``passed`` and what was ``dropped``."""
 
     takes = frozenset(Gives)
     Settings = DebounceSettings
@@ -36,10 +37,15 @@ class Debounce:
     def __init__(self, settings: DebounceSettings, tools: Tools | None = None) -> None:  # noqa: ARG002, it needs none
         self._settings = settings
         self._times = Times(settings.quiet_s)
+        self._sieve = Sieve(self._passes)
 
     def apply(self, observation: Observation) -> Observation:
         """Passes on the first of each burst."""
-        return sifted(observation, self.name, self._passes) if observation.events else observation
+        return self._sieve.sift(observation)
+
+    def counts(self) -> Mapping[str, int]:
+        """Events that ``passed`` and that were ``dropped``, of those it does not concern too."""
+        return self._sieve.counts()
 
     def _passes(self, event: Event) -> bool:
         if not concerns(self._settings.events, event):

@@ -6,12 +6,13 @@ first picture, another scene, for ``hold_s`` after the last movement, and every 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
-from edgewise.media.motion import Background, Movement
+from edgewise.media.motion import Background
 from edgewise.pipeline.base import Gives, Observation, Tools
 from edgewise.pipeline.places import Polygon
 
@@ -46,8 +47,8 @@ class MotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class Motion:
-    """Marks still pictures. Its facts: ``moving``, ``share`` (of the picture that changed), and how many pictures it
-    ``passed`` and ``spared`` so far.
+    """Marks still pictures. Its facts: whether something is ``moving``, and the ``share`` of the picture that changed.
+    It counts what it ``passed`` and ``spared``.
     """
 
     takes = frozenset({Gives.FRAME})
@@ -76,8 +77,12 @@ class Motion:
         still = not self._passes(moving, frame.time_ns)
         self._passed += not still
         self._spared += still
-        facts = {**observation.facts, self.name: self._facts(movement, moving=moving)}
+        facts = {**observation.facts, self.name: {"moving": moving, "share": round(movement.share, 5)}}
         return msgspec.structs.replace(observation, still=still, facts=facts)
+
+    def counts(self) -> Mapping[str, int]:
+        """Pictures that were ``passed`` on to be worked on, and those ``spared``."""
+        return {"passed": self._passed, "spared": self._spared}
 
     def _passes(self, moving: bool, time_ns: int) -> bool:
         if moving:
@@ -88,14 +93,6 @@ class Motion:
             self._passed_ns = time_ns
             return True
         return False
-
-    def _facts(self, movement: Movement, *, moving: bool) -> dict[str, object]:
-        return {
-            "moving": moving,
-            "share": round(movement.share, 5),
-            "passed": self._passed,
-            "spared": self._spared,
-        }
 
     def _where(self, luma: Array) -> Array | None:
         if not self._settings.zones:
