@@ -132,6 +132,9 @@ def _check_folder(folder: Path, *, run: bool) -> Report:
                 findings.append(found)
             else:
                 findings += _run(folder, manifest, variant, verdicts)
+        except MissingExtraError as error:  # what makes its inputs is not installed
+            message = f"{variant.name} was not run: {error.message}"
+            findings.append(Finding("note", message, error.hint, variant=variant.name))
         except EdgewiseError as error:
             findings.append(_problem(error, variant.name))
     return Report(manifest.name, manifest.version, tuple(findings), verdicts)

@@ -259,6 +259,7 @@ def _check_references(manifest: Manifest, text: str) -> None:
     _check_variants(manifest)
     _check_unique("inputs", [tensor.name for tensor in manifest.inputs])
     _check_unique("outputs", [tensor.name for tensor in manifest.outputs])
+    _check_state(manifest)
     for field, path in paths(manifest):
         if not is_plain(path):
             raise fault(field, f"{path!r} is not a plain relative path", _PLAIN)
@@ -291,6 +292,26 @@ def _check_variants(manifest: Manifest) -> None:
                 raise fault(f"{where}.axes", f"no tensor is named {name!r}", nearest(name, ranks))
             if sorted(order) != list(range(ranks[name])):
                 raise fault(f"{where}.axes.{name}", f"is {list(order)}, expected an order of the {ranks[name]} axes")
+
+
+def _check_state(manifest: Manifest) -> None:
+    """What a model remembers is a pair of equal tensors; all else it takes is one stream of sound."""
+    inputs = {spec.name: spec for spec in manifest.inputs}
+    outputs = {spec.name: spec for spec in manifest.outputs}
+    for index, state in enumerate(manifest.state):
+        where = f"state[{index}]"
+        for field, name, known in (("input", state.input, inputs), ("output", state.output, outputs)):
+            if name not in known:
+                raise fault(f"{where}.{field}", f"no {field} is named {name!r}", nearest(name, list(known)))
+        taken, given = inputs[state.input], outputs[state.output]
+        if taken.kind != "tensor" or (taken.datatype, taken.shape) != (given.datatype, given.shape):
+            raise fault(where, f"{state.input!r} and {state.output!r} must be tensors of one datatype and shape")
+        if any(size < 1 for size in taken.shape):
+            raise fault(where, f"{state.input!r} must be of fixed size")
+    _check_unique("state", [state.input for state in manifest.state])
+    others = inputs.keys() - {state.input for state in manifest.state}
+    if manifest.state and [bool(inputs[name].step) for name in others] != [True]:
+        raise fault("state", "a model that remembers takes one other input, of kind 'audio' with a 'step'")
 
 
 def _check_unique(field: str, names: Sequence[str]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.files import write_atomic
+from edgewise.errors import InputError
 from edgewise.models import folder as packages
 from edgewise.models.arrays import read_npz
 from edgewise.models.gate import INPUT_TOLERANCE, Measurement, compare
+from edgewise.models.inputs import read_input
 from edgewise.models.manifest import Golden
 from edgewise.models.model import Model
+from edgewise.models.stream import listening_input
 
 if TYPE_CHECKING:
     from edgewise.types import Array
@@ -59,17 +63,41 @@ def record(model: Model, source: Path, name: str, *, landmarks: tuple[tuple[floa
 
     Args:
         model: Open on a folder that may be written to.
-        source: A file inside the package.
+        source: A picture, series or sound inside the package.
         name: Path of the ``.npz`` to write, inside the package.
         landmarks: For models that align faces.
 
     Returns:
         The entry for ``golden`` of the manifest.
     """
+    inputs = model.preprocess(source, landmarks=landmarks)
+    _write(model, name, inputs, model.infer(inputs))
+    return Golden(name, source.resolve().relative_to(model.folder.resolve()).as_posix(), landmarks)
+
+
+def record_later(model: Model, source: Path, name: str, *, windows: int) -> Golden:
+    """Makes a golden case of a model that remembers from what it remembers after so many windows of a sound.
+
+    Args:
+        model: Open on a folder that may be written to.
+        source: A sound, long enough.
+        name: Path of the ``.npz`` to write, inside the package.
+        windows: How many windows it hears; the last one is the case.
+
+    Returns:
+        The entry for ``golden`` of the manifest.
+    """
+    stream = model.stream()
+    spec = listening_input(model.manifest)
+    if sum(1 for _ in itertools.islice(stream.outputs_of(read_input(source, spec)), windows)) < windows:
+        raise InputError(f"{source.name} has fewer than {windows} windows", limit=windows)
+    _write(model, name, stream.inputs, stream.outputs)
+    return Golden(name)
+
+
+def _write(model: Model, name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
     import numpy as np
 
-    inputs = model.preprocess(source, landmarks=landmarks)
-    outputs = model.infer(inputs)
     buffer = io.BytesIO()
     arrays = {f"input.{key}": value for key, value in inputs.items()}
     arrays |= {f"output.{key}": value for key, value in outputs.items()}
@@ -77,7 +105,6 @@ def record(model: Model, source: Path, name: str, *, landmarks: tuple[tuple[floa
     place = packages.inside(model.folder, name)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, buffer.getvalue())
-    return Golden(name, source.resolve().relative_to(model.folder.resolve()).as_posix(), landmarks)
 
 
 def _measure_source(model: Model, case: Golden, inputs: Mapping[str, Array | None]) -> list[Measurement]:

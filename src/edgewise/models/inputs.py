@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgewise.errors import DecodeError, TensorError
-from edgewise.media import images
+from edgewise.media import images, sound
 from edgewise.models import arrays
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ def read_input(raw: object, spec: Input) -> Any:
     """Turns raw input of any accepted form into an array.
 
     Args:
-        raw: A path (picture; ``.npy`` or ``.csv`` for numbers), the bytes of such a file, an array or whatever has
-            ``__array__`` (Pillow's pictures do), or nested lists of numbers.
+        raw: A path (picture; sound; ``.npy`` or ``.csv`` for numbers), the bytes of such a file, an array or whatever
+            has ``__array__`` (Pillow's pictures do), or nested lists of numbers.
         spec: The input it is for.
 
     Raises:
@@ -31,8 +31,12 @@ def read_input(raw: object, spec: Input) -> Any:
     if isinstance(raw, str | Path):
         if spec.kind == "image":
             return images.read(raw)
+        if spec.kind == "audio":
+            return sound.read(raw, rate=int(spec.rate_hz))
         return _numbers(images.read_bounded(Path(raw), limit=arrays.MAX_ARRAY_BYTES))
     if isinstance(raw, bytes | bytearray | memoryview):
+        if spec.kind == "audio":
+            return sound.decode(bytes(raw), rate=int(spec.rate_hz))
         return images.decode(bytes(raw)) if spec.kind == "image" else _numbers(bytes(raw))
     if isinstance(raw, np.ndarray) or (isinstance(raw, list | tuple) and spec.kind != "image"):
         return raw

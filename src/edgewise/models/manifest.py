@@ -104,33 +104,85 @@ class Quantise(_Op, frozen=True, tag="quantise"):
 
 class Window(_Op, frozen=True, tag="window"):
     """Makes a series exactly ``length`` samples long: cuts the middle out of a longer one, pads a shorter one with
-    ``fill`` at its end.
+    ``fill`` at its end. Of sound with features it counts frames. A stream is cut into windows of this length.
     """
 
     length: Annotated[int, Meta(ge=1, le=1_000_000)]
     fill: float = 0.0
 
 
-Operation: TypeAlias = Resize | Letterbox | CenterCrop | AlignFace | Colour | Normalise | Layout | Quantise | Window
+class _Frames(_Op, frozen=True):
+    """Frames of ``frame_ms`` every ``step_ms``, with a Povey window, pre-emphasis 0.97 and the mean taken off; ``bins``
+    triangles on the mel scale between two frequencies. Samples count as 16-bit numbers, as in Kaldi.
+    """
+
+    bins: Annotated[int, Meta(ge=4, le=128)] = 40
+    low_hz: Annotated[float, Meta(ge=0, le=96_000)] = 20.0
+    high_hz: Annotated[float, Meta(ge=0, le=96_000)] = 7_600.0
+    frame_ms: Annotated[float, Meta(ge=5, le=100)] = 25.0
+    step_ms: Annotated[float, Meta(ge=1, le=100)] = 10.0
+
+
+class LogMel(_Frames, frozen=True, tag="log_mel"):
+    """Natural logarithm of the energy in each bin, as ``fbank`` of Kaldi: sound becomes ``[frames, bins]``."""
+
+
+class Mfcc(_Frames, frozen=True, tag="mfcc"):
+    """Mel-frequency cepstral coefficients (Davis and Mermelstein 1980), as ``mfcc`` of Kaldi without energy: sound
+    becomes ``[frames, coefficients]``.
+    """
+
+    coefficients: Annotated[int, Meta(ge=1, le=128)] = 13
+
+    def __post_init__(self) -> None:
+        if self.coefficients > self.bins:
+            raise ValueError("there cannot be more coefficients than bins")
+
+
+class MicroFeatures(_Op, frozen=True, tag="micro_features"):
+    """The audio front end of TensorFlow Lite Micro, at 16 kHz: ``[frames, 40]``, a frame of 30 ms every 10 ms, noise
+    reduced and gain controlled. A frame depends on all before it.
+    """
+
+
+Operation: TypeAlias = (
+    Resize
+    | Letterbox
+    | CenterCrop
+    | AlignFace
+    | Colour
+    | Normalise
+    | Layout
+    | Quantise
+    | Window
+    | LogMel
+    | Mfcc
+    | MicroFeatures
+)
 
 
 class Input(_Strict, frozen=True):
     """One input tensor, and how raw input becomes it. The last step, casting to ``datatype``, is implied.
 
     Attributes:
-        kind: ``image`` starts from an RGB picture, ``series`` from float32 ``[time, channels]``, ``tensor`` has no
-            preprocessing.
+        kind: ``image`` starts from an RGB picture, ``series`` from float32 ``[time, channels]``, ``audio`` from one
+            channel of float32 ``[samples]`` in -1..1, ``tensor`` has no preprocessing.
         channels: For a series, the name of each channel.
-        rate_hz: For a series, samples per second it was trained on.
+        rate_hz: For a series or sound, samples per second it was trained on.
+        step: For sound, how far (in frames, or samples where there are none) one window lies behind the other while
+            the model listens to a stream; 0 for a model that does not.
+        lead: For a stream, how much of the first window lies before its beginning and is 0.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
-    kind: Literal["image", "series", "tensor"] = "tensor"
+    kind: Literal["image", "series", "audio", "tensor"] = "tensor"
     preprocess: tuple[Operation, ...] = ()
     channels: tuple[str, ...] = ()
     rate_hz: float = 0.0
+    step: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    lead: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class Output(_Strict, frozen=True):
@@ -139,6 +191,20 @@ class Output(_Strict, frozen=True):
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
+
+
+class State(_Strict, frozen=True):
+    """What a model that listens to a stream remembers: after each window ``output`` becomes the next ``input``.
+
+    Attributes:
+        input: Name of the input; the caller never gives it.
+        output: Name of the output of the same datatype and shape.
+        start: What every value is at the beginning of a stream.
+    """
+
+    input: str
+    output: str
+    start: float = 0.0
 
 
 class Variant(_Strict, frozen=True):
@@ -228,6 +294,7 @@ class Manifest(_Strict, frozen=True):
     Attributes:
         format: Version of this format.
         task: ``kind`` names a decoder in the task catalogue; all other fields are its options.
+        state: What it remembers from one window of a stream to the next.
         files: SHA-256 of every file of the package but the manifest itself.
     """
 
@@ -240,6 +307,7 @@ class Manifest(_Strict, frozen=True):
     variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=32)]
     format: Literal[1] = 1
     summary: str = ""
+    state: Annotated[tuple[State, ...], Meta(max_length=32)] = ()
     golden: tuple[Golden, ...] = ()
     metrics: tuple[Metric, ...] = ()
     origin: Origin | None = None

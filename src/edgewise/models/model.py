@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from edgewise.models.bound import BoundSession
 from edgewise.models.inputs import read_input
 from edgewise.models.prediction import Benchmark, Prediction, Timing
 from edgewise.models.preprocess import Landmarks, Prepared, Preprocessor, check_finite
+from edgewise.models.stream import Stream, listening_input, start_state
 from edgewise.models.tasks.base import Context, Decoder, Head
 from edgewise.runtimes.base import Session, SessionOptions
 
@@ -103,6 +105,12 @@ class Model:
         """Whether the engine takes several items in one call."""
         return self._bound.batched
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes; empty when the package has none."""
+        path = self.manifest.task.get("labels")
+        return self._head.labels(path) if isinstance(path, str) and path else ()
+
     def predict(self, raw: object, *, landmarks: Landmarks | None = None, **task_options: Any) -> Prediction:
         """Predicts for one input.
 
@@ -140,8 +148,23 @@ class Model:
         return predictions
 
     def preprocess(self, raw: object, *, landmarks: Landmarks = ()) -> dict[str, Array]:
-        """The input tensors of one item, with a batch axis of 1, by the manifest's names."""
-        return {name: prepared.tensor for name, (prepared, _) in self._prepare(raw, landmarks).items()}
+        """The input tensors of one item, with a batch axis of 1, by the manifest's names. A model that remembers gets
+        what it remembers at the beginning of a stream.
+        """
+        tensors = {name: prepared.tensor for name, (prepared, _) in self._prepare(raw, landmarks).items()}
+        return tensors | start_state(self.manifest)
+
+    def stream(self, *, rate: int | None = None) -> Stream:
+        """A new stream of sound for a model that listens.
+
+        Args:
+            rate: Of the samples that will be fed, Hz; the model's own when None.
+
+        Raises:
+            InputError: The model does not listen to streams.
+            MissingExtraError: The extra ``audio`` is not installed.
+        """
+        return Stream(self, rate=rate)
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors in, tensors out, by the manifest's names.
@@ -206,12 +229,15 @@ class Model:
         by_name = self._by_name(raw)
         prepared = {}
         for spec in self.manifest.inputs:
+            if spec.name not in by_name:
+                continue  # what it remembers
             array = read_input(by_name[spec.name], spec)
             prepared[spec.name] = (self._preprocessors[spec.name](array, landmarks=landmarks), array)
         return prepared
 
     def _by_name(self, raw: object) -> Mapping[str, object]:
-        names = [spec.name for spec in self.manifest.inputs]
+        remembered = {state.input for state in self.manifest.state}
+        names = [spec.name for spec in self.manifest.inputs if spec.name not in remembered]
         if not isinstance(raw, Mapping):
             if len(names) > 1:
                 raise TensorError(f"This model takes {len(names)} inputs", hint=f"Give a dict of {', '.join(names)}.")
@@ -227,6 +253,8 @@ class Model:
     def _predict_chunk(
         self, raws: Sequence[object], landmarks: Sequence[Landmarks], decoder: Decoder
     ) -> list[Prediction]:
+        if self.manifest.state:
+            return [self._predict_clip(raw, decoder) for raw in raws]
         started = time.perf_counter()
         items = [self._prepare(raw, points) for raw, points in zip(raws, landmarks, strict=True)]
         prepared = time.perf_counter()
@@ -243,6 +271,25 @@ class Model:
             self._prediction(result, timing, item[first][1] if pictures else None)
             for result, item in zip(results, items, strict=True)
         ]
+
+    def _predict_clip(self, raw: object, decoder: Decoder) -> Prediction:
+        """A model that remembers hears the whole clip; the largest of its outputs over all windows count."""
+        import numpy as np
+
+        spec = listening_input(self.manifest)
+        started = time.perf_counter()
+        samples = self._preprocessors[spec.name].samples(read_input(self._by_name(raw)[spec.name], spec))
+        stream = self.stream()
+        if len(samples) < stream.least:
+            samples = np.pad(samples, (0, stream.least - len(samples)))
+        prepared = time.perf_counter()
+        outputs = functools.reduce(
+            lambda one, other: {name: np.maximum(one[name], other[name]) for name in one}, stream.outputs_of(samples)
+        )
+        inferred = time.perf_counter()
+        [result] = self._decode(decoder, outputs, Context((None,)))
+        times = (started, prepared, inferred, time.perf_counter())
+        return self._prediction(result, Timing(*(1000 * (b - a) for a, b in itertools.pairwise(times))), None)
 
     def _prediction(self, result: Result, timing: Timing, image: Image | None) -> Prediction:
         return Prediction(result, self.manifest.name, self.manifest.version, self.variant.name, timing, image)

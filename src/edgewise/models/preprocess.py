@@ -1,8 +1,8 @@
 """From raw input to tensors: the one implementation of the manifest's operations, used by every caller.
 
 A picture enters as RGB ``uint8 [height, width, 3]`` and carries its ``Geometry`` along, so that decoders take boxes
-back to the original picture. A series enters as numbers ``[time, channels]``. The last step, casting to the input's
-datatype and adding the batch axis, is implied.
+back to the original picture. A series enters as numbers ``[time, channels]``, sound as ``[samples]``. The last step,
+casting to the input's datatype and adding the batch axis, is implied.
 
 The tensors of one picture do not depend on what else is in its batch, and channels-first is channels-last transposed,
 bit for bit: both read the same table of ``(x - mean) / std`` for the 256 values a sample can have.
@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgewise.errors import InputError, PackageError, TensorError, TooLargeError
-from edgewise.models import manifest
+from edgewise.media.sound import MAX_RATE_HZ, MIN_RATE_HZ, RATE_HZ
+from edgewise.models import features, manifest
 from edgewise.models.geometry import Geometry, Matrix, invert
 from edgewise.types import DATATYPES
 
@@ -79,6 +80,8 @@ class Preprocessor:
             return self._picture(_as_picture(raw, self.spec.name), landmarks)
         if self.spec.kind == "series":
             return Prepared(self._series(as_finite(raw, self.spec.name)), None)
+        if self.spec.kind == "audio":
+            return Prepared(self.window(self.front().feed(self.samples(raw))), None)
         return Prepared(self._tensor(raw), None)
 
     def _picture(self, pixels: Array, landmarks: Landmarks) -> Prepared:
@@ -106,8 +109,36 @@ class Preprocessor:
                     pixels = _quantise(pixels, operation, self._dtype)
         return Prepared(self._finish(_to_planes(pixels, self._dtype) if planar else pixels), geometry)
 
+    def samples(self, raw: object) -> Array:
+        """Sound as float32 ``[samples]``, checked.
+
+        Raises:
+            TensorError: It is not one channel of numbers in -1..1.
+        """
+        import numpy as np
+
+        array = as_finite(raw, self.spec.name)
+        if array.ndim != 1 or not array.size or np.abs(array).max() > 1:
+            raise TensorError(
+                f"Input {self.spec.name!r} takes one channel of sound, -1..1, not {list(array.shape)}",
+                hint=f"Give an array [samples] at {self.spec.rate_hz:g} Hz, or a sound file.",
+                tensor=self.spec.name,
+            )
+        return array
+
+    def front(self) -> features.Front:
+        """A new stream of the features of an ``audio`` input."""
+        return features.make_front(self.spec)
+
+    def window(self, frames: Array) -> Array:
+        """The tensor of sound whose features are made."""
+        return self._numbers(frames)
+
     def _series(self, series: Array) -> Array:
         self._check_channels(series)
+        return self._numbers(series)
+
+    def _numbers(self, series: Array) -> Array:
         for operation in self.spec.preprocess:
             match operation:
                 case manifest.Window():
@@ -328,9 +359,11 @@ def _normalise_planar(pixels: Array, operation: manifest.Normalise) -> Array:
 
     height, width, channels = pixels.shape
     table = _table(operation, channels).T.copy()
+    split = np.empty((channels, height, width), np.uint8)
+    cv2.split(pixels, list(split))
     planes = np.empty((channels, height, width), np.float32)
     for channel in range(channels):
-        cv2.LUT(cv2.extractChannel(pixels, channel), table[channel], dst=planes[channel])
+        cv2.LUT(split[channel], table[channel], dst=planes[channel])
     return planes
 
 
@@ -374,7 +407,7 @@ def _window(series: Array, operation: manifest.Window) -> Array:
     if length >= operation.length:
         start = (length - operation.length) // 2
         return series[start : start + operation.length]
-    padding = ((0, operation.length - length), (0, 0))
+    padding = ((0, operation.length - length), *[(0, 0)] * (series.ndim - 1))
     return np.pad(series, padding, constant_values=operation.fill)
 
 
@@ -417,6 +450,7 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
         manifest.Quantise,
     ),
     "series": (manifest.Window, manifest.Normalise, manifest.Layout, manifest.Quantise),
+    "audio": (*features.FEATURES, manifest.Window, manifest.Normalise, manifest.Layout, manifest.Quantise),
     "tensor": (),
 }
 
@@ -424,6 +458,8 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
 def _check_operations(spec: manifest.Input, field: str) -> None:
     """Each operation must fit the kind of input, and geometry and colour come before numbers."""
     numbers = False
+    if spec.kind == "audio":
+        _check_sound(spec, field)
     for index, operation in enumerate(spec.preprocess):
         where = f"{field}.preprocess[{index}]"
         name = type(operation).__struct_config__.tag
@@ -434,20 +470,54 @@ def _check_operations(spec: manifest.Input, field: str) -> None:
                 raise _fault(where, f"layout {operation.to} does not apply to an input of kind {spec.kind!r}")
             if index + 1 != len(spec.preprocess):
                 raise _fault(where, "'layout' must be the last operation")
+        if index and isinstance(operation, features.FEATURES):
+            raise _fault(where, f"{name!r} must be the first operation")
         if numbers and isinstance(operation, _GEOMETRIC | manifest.Colour):
             raise _fault(where, f"{name!r} must come before 'normalise' and 'quantise'")
         numbers |= isinstance(operation, manifest.Normalise | manifest.Quantise)
         _check_values(spec, operation, where)
 
 
+def _check_sound(spec: manifest.Input, field: str) -> None:
+    feature = features.feature_of(spec)
+    length = window_length(spec)
+    if not MIN_RATE_HZ <= spec.rate_hz <= MAX_RATE_HZ or spec.rate_hz != int(spec.rate_hz):
+        raise _fault(f"{field}.rate_hz", f"sound needs a whole rate of {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if isinstance(feature, manifest.MicroFeatures) and spec.rate_hz != RATE_HZ:
+        raise _fault(f"{field}.rate_hz", f"'micro_features' are made at {RATE_HZ} Hz")
+    if (
+        isinstance(feature, manifest.LogMel | manifest.Mfcc)
+        and not feature.low_hz < feature.high_hz <= spec.rate_hz / 2
+    ):
+        raise _fault(f"{field}.preprocess[0]", f"high_hz must lie above low_hz and at most at {spec.rate_hz / 2:g}")
+    if spec.step and not spec.step <= length:
+        raise _fault(f"{field}.step", "must be at most the 'window', which a model that listens needs")
+    if spec.lead and spec.lead >= max(length, 1):
+        raise _fault(f"{field}.lead", "must be less than the window")
+
+
+def window_length(spec: manifest.Input) -> int:
+    """Length of the window of a series or sound; 0 when it has none."""
+    lengths = [operation.length for operation in spec.preprocess if isinstance(operation, manifest.Window)]
+    return lengths[-1] if lengths else 0
+
+
 def _check_values(spec: manifest.Input, operation: manifest.Operation, where: str) -> None:
-    channels = len(spec.channels) if spec.kind == "series" else _picture_channels(spec)
+    channels = _width(spec)
     if isinstance(operation, manifest.Normalise):
         sizes = {len(operation.mean), len(operation.std)} - {1}
         if 0 in sizes or len(sizes) > 1 or (channels and sizes - {channels}):
             raise _fault(where, f"mean and std take 1 value or one for each of {channels or 'the'} channels")
     if isinstance(operation, manifest.Quantise) and "INT" not in spec.datatype:
         raise _fault(where, f"'quantise' makes integers, but the input is {spec.datatype}")
+
+
+def _width(spec: manifest.Input) -> int:
+    """Channels of a picture or series, numbers in a frame of sound; 0 where it is not known."""
+    if spec.kind == "audio":
+        feature = features.feature_of(spec)
+        return features.width_of(feature) if feature else 1
+    return len(spec.channels) if spec.kind == "series" else _picture_channels(spec)
 
 
 def _picture_channels(spec: manifest.Input) -> int:
@@ -470,9 +540,10 @@ def _check_shape(spec: manifest.Input, layout: str, field: str) -> bool:
 
 def _made_shape(spec: manifest.Input, layout: str) -> tuple[int, ...]:
     """The shape that comes out, without the batch axis; ``-1`` where it depends on the item."""
-    if spec.kind == "series":
-        lengths = [operation.length for operation in spec.preprocess if isinstance(operation, manifest.Window)]
-        time, channels = (lengths or [-1])[-1], len(spec.channels) or -1
+    if spec.kind in {"series", "audio"}:
+        time, channels = window_length(spec) or -1, _width(spec) or -1
+        if spec.kind == "audio" and features.feature_of(spec) is None:
+            return (time,)
         return (channels, time) if layout == "NCT" else (time, channels)
     height = width = -1
     for operation in spec.preprocess:

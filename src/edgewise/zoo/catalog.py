@@ -55,8 +55,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: All it is built from; the first is the model.
         plans: Variants, the preferred one first. Those are made that this installation can make.
         builder: ``module:function``, see ``edgewise.zoo.builders.base``.
-        picture: The real picture that the golden data is made from.
+        picture: The real picture that the golden data is made from; empty for a model of sound.
         landmarks: Of the face in it, for models that align faces.
+        sound: The sound that the golden data is made from.
     """
 
     name: str
@@ -68,8 +69,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plans: tuple[Plan, ...]
     builder: str
     size_bytes: int
-    picture: str
+    picture: str = ""
     landmarks: tuple[tuple[float, float], ...] = ()
+    sound: str = ""
     note: str = ""
 
 
@@ -104,6 +106,46 @@ _HUMAN_MODELS = Origin(
     sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
     max_bytes=256 * _MB,
 )
+
+_SILERO = Origin(
+    "pypi",
+    "silero-vad==6.2.3",
+    sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    max_bytes=16 * _MB,
+)
+# The wheel of one platform, pinned by its digest: the models in all of them are the same.
+_WAKE_WORDS = Origin(
+    "pypi",
+    "pymicro-wakeword==2.5.0",
+    sha256="3869f536402b1254e3be3549d3a462ecd6ed21ce2c3e77ec8eb501c3c700417c",
+    max_bytes=8 * _MB,
+)
+
+
+def _wake_word(file: str, phrase: str, model_sha256: str, settings_sha256: str) -> Recipe:
+    return Recipe(
+        name=file.replace("_", "-"),
+        version="2.5.0",
+        task="score",
+        summary=f"Listens for the wake word \u201c{phrase}\u201d (microWakeWord, streaming)",
+        licence="Apache-2.0",
+        files=_from_one(
+            _WAKE_WORDS,
+            ("model.tflite", f"pymicro_wakeword/models/{file}.tflite", model_sha256),
+            ("model.json", f"pymicro_wakeword/models/{file}.json", settings_sha256),
+            (
+                "LICENSE",
+                "pymicro_wakeword-2.5.0.dist-info/licenses/LICENSE",
+                "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+            ),
+        ),
+        plans=(Plan("litert-int8", "litert", ("ai_edge_litert", "pymicro_features", "soundfile"), "audio,litert"),),
+        builder="edgewise.zoo.builders.micro_wake_word:build",
+        sound="wake-words",
+        size_bytes=_MB // 4,
+        note="Trained by Kevin Ahrendt on synthetic voices; carried by the package pymicro-wakeword.",
+    )
+
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
@@ -205,5 +247,54 @@ RECIPES: tuple[Recipe, ...] = (
         picture="astronaut",
         size_bytes=10 * _MB,
         note="Converted to TensorFlow.js by the author of the package, which is MIT; NanoDet itself is Apache-2.0.",
+    ),
+    Recipe(
+        name="silero-vad",
+        version="6.2.3",
+        task="score",
+        summary="Hears whether somebody speaks, 31 times a second (Silero VAD)",
+        licence="MIT",
+        files=_from_one(
+            _SILERO,
+            (
+                "silero_vad.onnx",
+                "silero_vad/data/silero_vad_openvino_16k.onnx",
+                "7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87",
+            ),
+            (
+                "LICENSE",
+                "silero_vad-6.2.3.dist-info/licenses/LICENSE",
+                "2e63e9a38b6e8fc0c7bc37ce174caca1862870856c6daf5697cfb785e925520b",
+            ),
+        ),
+        plans=(Plan("onnx-fp32", "onnxruntime", ("soundfile", "soxr"), "audio"),),
+        builder="edgewise.zoo.builders.silero_vad:build",
+        sound="wake-words",
+        size_bytes=2 * _MB,
+        note="The file for 16 kHz; its answers are those of the one for both rates, to the last bit.",
+    ),
+    _wake_word(
+        "alexa",
+        "Alexa",
+        "9011a8155b04de858c48038529235cbc0e42e9fca05a55bf588cb80a653a723b",
+        "1d999798b35b1fe2606465b75ab840be51c1811d2909d5e620cefb6e96f8abd0",
+    ),
+    _wake_word(
+        "hey_jarvis",
+        "Hey Jarvis",
+        "21a7976add39ee24ec96c63d96b7aaa18e24d1d9824b963e451da8feb4b78b77",
+        "b153867d818675d8abcc9dace474afe7f83551ae0d5a9b1d71a98681320185af",
+    ),
+    _wake_word(
+        "hey_mycroft",
+        "Hey Mycroft",
+        "c2a9b6ed51182db72e014781d5a4ece1929dc232a40b5b4be384f0295f0e1571",
+        "57b2b06fe5fdbbe834a242fabc7af31e4194a550fc382b2c88636a6d62d0d57e",
+    ),
+    _wake_word(
+        "okay_nabu",
+        "Okay Nabu",
+        "d89128c4d16a72de429119fb2254ce46649553c2a24f5dd840175c80d7b9d094",
+        "f8026e2ce93a0855ca23483036fd2d74ee924a2588d9ea6a6c6c7478fbf4be57",
     ),
 )

@@ -19,11 +19,14 @@ from edgewise.models import golden, package
 from edgewise.models.check import check
 from edgewise.models.manifest import Manifest
 from edgewise.models.model import Model
-from edgewise.zoo.builders.base import PICTURES, Workshop
+from edgewise.zoo.builders.base import PICTURES, SOUNDS, Workshop
 from edgewise.zoo.cache import Cache
 from edgewise.zoo.catalog import RECIPES, Plan, Recipe
 from edgewise.zoo.origins.base import Fetcher, Kind
 from edgewise.zoo.sources import Sources
+
+# About a second and a half of sound: by then what a model remembers is far from where it began.
+_REMEMBERED_WINDOWS = 50
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -195,12 +198,20 @@ class _Pull:
         """Golden data from the published file where it runs, else from the first variant that does."""
         plans = [plan for plan in self._plans if _can_run(plan)]
         trusted = next((plan for plan in plans if not plan.modules), plans[0])
-        source = folder / "golden" / f"{self._recipe.picture}.png"
+        original = self._golden_source()
+        source = folder / "golden" / original.name
         source.parent.mkdir()
-        shutil.copyfile(PICTURES / source.name, source)
+        shutil.copyfile(original, source)
         with Model.open(folder, variant=trusted.variant) as model:
-            case = golden.record(model, source, f"golden/{self._recipe.picture}.npz", landmarks=self._recipe.landmarks)
-        return msgspec.structs.replace(manifest, golden=(case,))
+            case = golden.record(model, source, f"golden/{original.stem}.npz", landmarks=self._recipe.landmarks)
+            cases = [case]
+            if manifest.state:
+                cases.append(golden.record_later(model, source, "golden/later.npz", windows=_REMEMBERED_WINDOWS))
+        return msgspec.structs.replace(manifest, golden=tuple(cases))
+
+    def _golden_source(self) -> Path:
+        recipe = self._recipe
+        return SOUNDS / f"{recipe.sound}.flac" if recipe.sound else PICTURES / f"{recipe.picture}.png"
 
     def _tell(self, step: Literal["licence", "wait", "build", "check", "note", "done"], message: str) -> None:
         self._report(Progress(self._recipe.name, step, message))

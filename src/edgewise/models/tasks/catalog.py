@@ -10,5 +10,7 @@ CATALOG: dict[str, str] = {
     "ssd": "edgewise.models.tasks.ssd:SsdDecoder",
     "yolo": "edgewise.models.tasks.yolo:YoloDecoder",
     "embedding": "edgewise.models.tasks.embedding:EmbeddingDecoder",
+    "words": "edgewise.models.tasks.words:WordsDecoder",
+    "score": "edgewise.models.tasks.score:ScoreDecoder",
     "regression": "edgewise.models.tasks.regression:RegressionDecoder",
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _DATA = Path(__file__).parent.parent
 PICTURES = _DATA / "pictures"
+SOUNDS = _DATA / "sounds"
 
 
 class Workshop(msgspec.Struct, frozen=True):
