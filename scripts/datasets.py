@@ -30,6 +30,11 @@ SEGLEARN = File(
     "ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
     (Origin("pypi", "seglearn==1.2.5"),),
 )
+FASHION = File(
+    "fashion-mnist.deb",
+    "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+    (Origin("debian", "dataset-fashion-mnist"),),
+)
 
 
 class Pictures(NamedTuple):

@@ -35,8 +35,9 @@ def ship(
     files: dict[str, bytes],
     source: str,
     measure: Callable[[Model], tuple[Metric, ...]],
+    folder: Path = SHIPPED,
 ) -> None:
-    """Makes the package anew, aside; it replaces the one that is shipped when it passes its checks.
+    """Makes the package anew, aside; it replaces the one in ``folder`` when it passes its checks.
 
     Args:
         manifest: All but golden case, metrics and digests.
@@ -44,23 +45,24 @@ def ship(
         files: What else is in the package, by path: labels, the golden source, credits.
         source: Which of them the golden case starts from.
         measure: Figures of the opened package, to stand in the manifest.
+        folder: Where the package goes, as a folder of the model's name; inside Edgewise when not named.
     """
-    folder = BUILD / manifest.name
-    shutil.rmtree(folder, ignore_errors=True)
+    build = BUILD / manifest.name
+    shutil.rmtree(build, ignore_errors=True)
     for path, data in {**files, "LICENSE": (ROOT / "LICENSE").read_bytes()}.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
-    export(network, manifest, folder / ARTIFACT)
-    save(folder, manifest)
-    with Model.open(folder) as model:
-        case = golden.record(model, folder / source, "golden/case.npz")
+        (build / path).parent.mkdir(parents=True, exist_ok=True)
+        (build / path).write_bytes(data)
+    export(network, manifest, build / ARTIFACT)
+    save(build, manifest)
+    with Model.open(build) as model:
+        case = golden.record(model, build / source, "golden/case.npz")
         metrics = measure(model)
-    save(folder, msgspec.structs.replace(manifest, golden=(case,), metrics=metrics))
-    report = check(folder)
+    save(build, msgspec.structs.replace(manifest, golden=(case,), metrics=metrics))
+    report = check(build)
     if not report.passed:
         raise SystemExit("\n".join(problem.message for problem in report.problems))
-    SHIPPED.mkdir(exist_ok=True)
-    publish_folder(folder, SHIPPED / manifest.name)
+    folder.mkdir(exist_ok=True)
+    publish_folder(build, folder / manifest.name)
     for metric in metrics:
         print(f"{manifest.name}: {metric.name} {metric.value} on {metric.dataset}, {metric.split}")
 

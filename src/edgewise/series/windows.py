@@ -98,6 +98,9 @@ class Windows:
                 closed.append(window)
             self._closed_ns = end_ns
             self._forget(end_ns + self._every_ns - self._size_ns)
+        if until_ns is not None:  # windows without a reading are closed too
+            passed_ns = until_ns // self._every_ns * self._every_ns
+            self._closed_ns = passed_ns if self._closed_ns is None else max(self._closed_ns, passed_ns)
         return closed
 
     def _window(self, end_ns: int) -> Window | None:

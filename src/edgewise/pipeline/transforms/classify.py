@@ -23,8 +23,9 @@ from edgewise.types import Classification, Label
 
 # What is said when the model is not sure enough.
 UNSURE = "unsure"
-# A gap of so many steps of the model's rate in any channel, and the stretch is not classified.
-_GAP_STEPS = 25
+# A gap of more than this part of the stretch (two steps of the model's rate at least) in any channel, and it is not
+# classified: straight lines over it would be no motion that anybody made.
+_GAP = 1 / 8
 
 
 class ClassifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="classify"):
@@ -96,7 +97,7 @@ class Classify:
         event = None
         tell = self._settings.tell or default
         if tell == "each" and (not self._settings.labels or label in self._settings.labels):
-            body = {"label": label, "score": round(best.score, 4)}
+            body = {"label": label, "score": round(best.score, 4), "number": observation.sample.number}
             event = Event(f"{self._settings.event}.{_word(label)}", observation.sample.source, time_ns, body)
         if tell == "changes" and sure:
             event = self._change(observation.sample.source, best, time_ns)
@@ -139,12 +140,14 @@ class _Stretch:
             hint = "Set length_s of the transform."
             raise SettingsError(f"Model {settings.model!r} does not say how long a stretch it takes", hint=hint)
         self._length_ns = nanoseconds(self._count / taken.rate_hz)
+        self._step_ns = nanoseconds(1 / taken.rate_hz)
         self._every_ns = nanoseconds(settings.every_s)
-        self._gap_ns = nanoseconds(_GAP_STEPS / taken.rate_hz)
+        self._gap_ns = nanoseconds(max(2, self._count * _GAP) / taken.rate_hz)
         self._channels = [settings.channels.get(name, name) for name in taken.channels]
         self._times: dict[str, list[int]] = {name: [] for name in self._channels}
         self._values: dict[str, list[float]] = {name: [] for name in self._channels}
         self._due_ns: int | None = None
+        self._newest_ns = 0
 
     def add(self, reading: Reading) -> object | None:
         """The stretch that ends with this reading, ``float32 [time, channels]``, when it is time for one."""
@@ -152,7 +155,9 @@ class _Stretch:
         if not found:
             return None
         self._keep(reading.time_ns, found)
-        if self._due_ns is None or reading.time_ns < self._due_ns - self._every_ns:  # the first, or the clock went back
+        set_back = reading.time_ns < self._newest_ns - self._length_ns
+        self._newest_ns = reading.time_ns if set_back else max(self._newest_ns, reading.time_ns)
+        if self._due_ns is None or set_back:
             self._due_ns = reading.time_ns + self._length_ns
         if reading.time_ns < self._due_ns:
             return None
@@ -174,9 +179,10 @@ class _Stretch:
 
     def _whole(self, end_ns: int) -> bool:
         """Whether every channel reaches over the whole stretch without a long gap."""
+        start_ns = end_ns - self._length_ns + 3 * self._step_ns // 2  # of the grid, give or take half a step
         for name in self._channels:
             times = self._times[name]
-            if not times or times[0] > end_ns - self._length_ns + self._gap_ns or times[-1] < end_ns - self._gap_ns:
+            if not times or times[0] > start_ns or times[-1] < end_ns - self._gap_ns:
                 return False
             if any(after - before > self._gap_ns for before, after in itertools.pairwise(times)):
                 return False
@@ -187,13 +193,12 @@ class _Stretch:
 
         from edgewise.series.spectrum import evenly
 
-        step_ns = nanoseconds(1 / self._rate_hz)
         columns = [
             evenly(
                 self._times[name],
                 self._values[name],
                 rate_hz=self._rate_hz,
-                end_ns=end_ns + step_ns,  # the grid ends with the newest reading
+                end_ns=end_ns + self._step_ns,  # the grid ends with the newest reading
                 count=self._count,
             )
             for name in self._channels
