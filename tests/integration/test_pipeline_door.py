@@ -241,8 +241,8 @@ def test_pushed_pictures_open_the_door_and_the_live_view_shows_who_it_is(door: D
             source.push(album.image(demo.KNOWN.name))
             shown = runner.wait_next(number - 1, timeout_s=PATIENCE_S)
             assert shown is not None
-            assert [face.name for face in shown[0].objects] == ["Barack"]
-            assert images.decode(shown[1]).shape == shown[0].frame.image.shape
+            assert [face.name for face in shown.objects] == ["Barack"]
+            assert images.decode(runner.pictures.drawn(shown)).shape == shown.frame.image.shape
     finally:
         runner.stop()
     assert door.seen() == [("face.known", "Barack")]

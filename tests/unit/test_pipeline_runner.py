@@ -200,20 +200,32 @@ def test_the_live_view_gives_each_newer_picture_once_and_draws_only_when_looked_
     runner = run([picture(10), lambda: go.wait(PATIENCE_S), picture(20)], hold=True)
     first = runner.wait_next(0, timeout_s=PATIENCE_S)
     assert first is not None
-    assert first[0].frame.number == 1
-    assert first[1].startswith(b"\xff\xd8")
+    assert first.frame.number == 1
+    assert runner.pictures.plain(first.frame).startswith(b"\xff\xd8")
+    assert drawn == []
+    assert runner.pictures.drawn(first).startswith(b"\xff\xd8")
     assert runner.wait_next(1, timeout_s=0) is None
     go.set()
     second = runner.wait_next(1, timeout_s=PATIENCE_S)
     assert second is not None
-    assert second[0].frame.number == 2
-    assert runner.latest() == second
+    assert second.frame.number == 2
+    assert runner.observation() == second
+    assert runner.pictures.drawn(second) == runner.pictures.drawn(second)
     assert drawn == [10, 20]
+
+
+def test_listeners_hear_of_each_observation_while_they_listen(run: Callable[..., Any]) -> None:
+    go, heard = threading.Event(), []
+    runner = run([lambda: go.wait(PATIENCE_S), picture(1), picture(2)])
+    with runner.listeners.listening(lambda observation: heard.append(observation.frame.number)):
+        go.set()
+        assert runner.join(PATIENCE_S)
+    assert heard == [1, 2]
 
 
 def test_before_the_first_frame_there_is_nothing_to_see(run: Callable[..., Any]) -> None:
     runner = run([], hold=True)
-    assert runner.latest() is None
+    assert runner.observation() is None
     assert runner.wait_next(0, timeout_s=0) is None
 
 

@@ -38,7 +38,7 @@ def write_video(
 
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(fps))
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = keyframe_every
         for image in frames:
             if not stream.codec_context.is_open:

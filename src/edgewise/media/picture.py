@@ -20,7 +20,12 @@ class Picture(abc.ABC):
     Args:
         width: Pixels.
         height: Pixels.
+
+    Attributes:
+        jpeg: The very picture as its source sent it, where that was JPEG; empty otherwise.
     """
+
+    jpeg: bytes = b""
 
     def __init__(self, width: int, height: int) -> None:
         self.width = width

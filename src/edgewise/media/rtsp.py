@@ -234,7 +234,7 @@ class LiveVideo:
                 continue
             for frame in self._decode(packet):
                 self._passed_over += newest is not None
-                newest = Shot(DecodedPicture(frame), time_ns)
+                newest = Shot(DecodedPicture(frame, packet), time_ns)
         return newest
 
     def _resume(self, packet: Any) -> bool:

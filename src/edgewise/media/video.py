@@ -31,9 +31,10 @@ class DecodedPicture(Picture):
 
     Args:
         frame: An ``av.VideoFrame``.
+        packet: What it was decoded from; kept where it is a JPEG that stands alone.
     """
 
-    def __init__(self, frame: Any) -> None:
+    def __init__(self, frame: Any, packet: Any = None) -> None:
         self._turns = round(frame.rotation / 90) % 4
         sideways = self._turns % 2 == 1
         super().__init__(
@@ -41,6 +42,8 @@ class DecodedPicture(Picture):
             frame.width if sideways else frame.height,
         )
         self._frame = frame
+        if packet is not None and not self._turns and _is_jpeg(packet):
+            self.jpeg = bytes(packet)
 
     def _make_image(self) -> Image:
         return self._upright(self._frame.to_ndarray(format="rgb24"))
@@ -58,6 +61,11 @@ class DecodedPicture(Picture):
         import numpy as np
 
         return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
+
+
+def _is_jpeg(packet: Any) -> bool:
+    """Whether a packet is a whole JPEG. Some cameras leave out the Huffman tables, which no browser forgives."""
+    return packet.stream.codec_context.name == "mjpeg" and b"\xff\xc4" in memoryview(packet)[:4096].tobytes()
 
 
 class PacketTap:
@@ -161,7 +169,7 @@ def load_pyav(what: str) -> Any:
     return av
 
 
-def _decoded(container: Any, stream: Any, av: Any, tap: PacketTap | None) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, av: Any, tap: PacketTap | None) -> Iterator[tuple[Any, Any]]:
     bad = 0
     for packet in container.demux(stream):
         try:
@@ -174,16 +182,17 @@ def _decoded(container: Any, stream: Any, av: Any, tap: PacketTap | None) -> Ite
         bad = 0
         if tap is not None:
             tap.take(packet, decoded)
-        yield from decoded
+        for frame in decoded:
+            yield frame, packet
 
 
-def _timed(decoded: Iterator[Any], max_pixels: int) -> Iterator[tuple[float, Picture]]:
+def _timed(decoded: Iterator[tuple[Any, Any]], max_pixels: int) -> Iterator[tuple[float, Picture]]:
     first: float | None = None
-    for frame in decoded:
+    for frame, packet in decoded:
         check_size(frame.width, frame.height, max_pixels)
         at = float(frame.time) if frame.time is not None else 0.0
         first = at if first is None else first
-        yield at - first, DecodedPicture(frame)
+        yield at - first, DecodedPicture(frame, packet)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

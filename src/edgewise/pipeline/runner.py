@@ -31,6 +31,7 @@ from edgewise.pipeline.base import (
     Transform,
     WhenFull,
 )
+from edgewise.pipeline.live import Listeners, LivePictures
 from edgewise.pipeline.queue import BoundedQueue
 from edgewise.pipeline.scheduler import Lane
 
@@ -122,6 +123,10 @@ class PipelineRunner:
         backoff: How long to wait before a source that broke off is opened again.
         mask: Parts of pictures that are blanked before anything else sees them.
         on_frame: Called with every picture that is read, masked, in the reader's thread; returns at once.
+
+    Attributes:
+        pictures: JPEGs of what it sees.
+        listeners: Who wants to hear of each observation.
     """
 
     def __init__(
@@ -161,8 +166,8 @@ class PipelineRunner:
         self._state = RunnerState(name)
         self._last_done = 0.0
         self._latest: Observation | None = None
-        self._drawing = threading.Lock()
-        self._drawn: tuple[int, bytes] = (0, b"")
+        self.pictures = LivePictures(lane.turn)
+        self.listeners = Listeners()
         self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
         self._worker = threading.Thread(target=self._work, name=f"{name}-worker", daemon=True)
 
@@ -200,23 +205,13 @@ class PipelineRunner:
                 counts=_counts(self._transforms),
             )
 
-    def latest(self) -> tuple[Observation, bytes] | None:
-        """The newest observation with its drawn picture (JPEG); None before the first.
-
-        Raises:
-            InputError: It is no pipeline of pictures.
-        """
-        with self._changed:
-            observation = self._latest
-        return None if observation is None else (observation, self._draw(observation))
-
     def observation(self) -> Observation | None:
-        """The newest observation without its picture, which then need not be drawn; None before the first."""
+        """The newest observation; None before the first."""
         with self._changed:
             return self._latest
 
-    def wait_next(self, after: int, *, timeout_s: float) -> tuple[Observation, bytes] | None:
-        """The newest observation whose frame number is greater than ``after``, drawn.
+    def wait_next(self, after: int, *, timeout_s: float) -> Observation | None:
+        """The newest observation whose sample's number is greater than ``after``.
 
         Args:
             after: Number of the frame that was shown last; 0 for none.
@@ -230,20 +225,10 @@ class PipelineRunner:
             observation = self._latest
         if observation is None or observation.sample.number <= after:
             return None
-        return observation, self._draw(observation)
+        return observation
 
     def _number(self) -> int:
         return self._latest.sample.number if self._latest is not None else 0
-
-    def _draw(self, observation: Observation) -> bytes:
-        from edgewise.media.draw import draw_detections
-        from edgewise.media.images import encode_jpeg
-
-        with self._drawing:  # several onlookers share one drawing
-            if self._drawn[0] != observation.frame.number:
-                picture = draw_detections(observation.frame.image, observation.objects)
-                self._drawn = (observation.frame.number, encode_jpeg(picture))
-            return self._drawn[1]
 
     def _read(self) -> None:
         try:
@@ -360,6 +345,7 @@ class PipelineRunner:
                 latency_ms=_average(before.latency_ms, latency_ms),
             )
             self._changed.notify_all()
+        self.listeners.tell(observation)
 
     @contextlib.contextmanager
     def _counting_errors(self, number: int) -> Iterator[None]:

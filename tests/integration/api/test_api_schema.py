@@ -7,7 +7,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 # These never end; their own tests read them.
-ENDLESS = {"/v1/events/stream", "/v1/cameras/{name}/live"}
+ENDLESS = {"/v1/events/stream", "/v1/observations/stream", "/v1/cameras/{name}/live"}
 # Whether these take a body depends on what a schema cannot say: that bytes are a picture with a face, that data fit a
 # tensor's shape, that a command is one of this device's kind.
 CONTENT_DECIDES = {
