@@ -241,9 +241,7 @@ class Actuation(RuleBasedStateMachine):
         self.boot()
         for name in KINDS:
             held = self.devices.hold(name)
-            if held is None:
-                self.settled[name] = SAFE[name]
-            elif hears and not self.world.partition and self.settled[name] is not None:
+            if held is None or (hears and not self.world.partition and self.settled[name] is not None):
                 self.settled[name] = SAFE[name]
 
     @invariant()

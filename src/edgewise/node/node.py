@@ -91,6 +91,14 @@ class Node:
             broker = organs.make_broker(settings, clock=self.clock)
             self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
             opened.callback(self.devices.close)
+            self._home_assistant = organs.make_home_assistant(
+                settings,
+                broker,
+                house=self,
+                pipelines=self.pipelines,
+                repository=self.repository,
+                clock=self.clock,
+            )
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
             opened.callback(self.journal.close)
             self._upkeep = Upkeep(self._retain)
@@ -144,6 +152,8 @@ class Node:
         self.clips.start()
         for runner in self.pipelines.values():
             runner.start()
+        if self._home_assistant:
+            self._home_assistant.start()
         self.resources.start()
         self._upkeep.start()
 
@@ -157,6 +167,8 @@ class Node:
             self._decider.stop()
             for error in self.devices.fail_safe():
                 logger.warning("not in its fail-safe state: %s", error)
+            if self._home_assistant:
+                self._home_assistant.close()
             self.pool.close()
             self._upkeep.stop()
             self.journal.close()
@@ -183,6 +195,8 @@ class Node:
         entry = Entry(event.kind, body, event.blobs, event.time_ns)
         accepted = append_patiently(self.journal, EVENTS, [entry], stopped=self._stopping)
         self._acceptances[EVENTS].accept(accepted)
+        if self._home_assistant:
+            self._home_assistant.take_event(event)
         if clip:
             self.clips.link(clip, event.source, accepted[0])
 
@@ -193,6 +207,8 @@ class Node:
             for reading in readings
         ]
         self._acceptances[READINGS].accept(append_patiently(self.journal, READINGS, entries, stopped=self._stopping))
+        if self._home_assistant:
+            self._home_assistant.take_readings(readings)
 
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""

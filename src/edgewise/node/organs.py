@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgewise.journal.reader import DiskReader
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
+    from edgewise.node.homeassistant import HomeAssistant, House
+    from edgewise.node.sealing import SealedStream
     from edgewise.people.enrol import Enrolment
     from edgewise.people.store import PeopleStore, Person
     from edgewise.pipeline.base import Event, Reading, Tools
@@ -145,6 +147,34 @@ def make_broker(settings: Settings, *, clock: Clock = _CLOCK) -> Broker | None:
     from edgewise.pipeline.sinks.mqtt import Broker
 
     return Broker(settings.mqtt, node=settings.node.name, clock=clock) if settings.mqtt else None
+
+
+def make_home_assistant(
+    settings: Settings,
+    broker: Broker | None,
+    *,
+    house: House,
+    pipelines: Mapping[str, PipelineRunner],
+    repository: ModelRepository,
+    clock: Clock = _CLOCK,
+) -> HomeAssistant | None:
+    """What tells Home Assistant of the node; None when it is not to know, and was told nothing before."""
+    from edgewise.node.homeassistant import HomeAssistant
+    from edgewise.node.sights import Sights
+
+    memory = data_folder(settings) / "home-assistant.json"
+    if broker is None or (settings.home_assistant is None and not memory.exists()):
+        return None
+    models = dict.fromkeys([*map(model_name, settings.models), *pipeline_models(settings)])
+    return HomeAssistant(
+        settings.home_assistant,
+        node=settings.node.name,
+        house=house,
+        sights=Sights(settings, pipelines=pipelines, repository=repository, models=list(models)),
+        broker=broker,
+        memory=memory,
+        clock=clock,
+    )
 
 
 def make_devices(

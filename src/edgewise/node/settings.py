@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.node.discovery import HomeAssistantSettings
 from edgewise.pipeline.base import Gives
 from edgewise.pipeline.catalog import source_class, transform_class
 from edgewise.pipeline.devices import DeviceSettings
@@ -93,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: NodeSettings = NodeSettings()
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings | None = None
+    home_assistant: HomeAssistantSettings | None = None
     models: tuple[str, ...] = ()
     pipelines: dict[Name, PipelineSettings] = {}
     devices: dict[Name, DeviceSettings] = {}
@@ -180,6 +182,9 @@ def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
 
 def _verify_topics(settings: Settings) -> Iterator[Fault]:
     seen: dict[str, str] = {}
+    if settings.home_assistant is not None and settings.mqtt is None:
+        hint = "Add a section: mqtt: {host: 127.0.0.1}"
+        yield Fault("home_assistant", "Home Assistant is reached by a broker, and none is named", hint)
     for name, device in settings.devices.items():
         where = f"devices.{name}.topic"
         if device.topic and settings.mqtt is None:

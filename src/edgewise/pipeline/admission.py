@@ -84,7 +84,7 @@ class Admission:
         return Status.DONE
 
     def expires_ns(self, action: Action) -> int:
-        """When an action is too late, by the wall clock as it is now: it may have been set since the action was made."""
+        """When an action is too late, by the wall clock of now, which may have been set since."""
         if action.deadline_s is None:
             return action.expires_ns
         left_s = action.deadline_s - self._clock.monotonic()

@@ -20,9 +20,19 @@ from typing import Any
 import msgspec
 
 from edgewise.errors import InputError
-from edgewise.pipeline.kinds import KINDS, Command, DeviceSettings, LockSettings, State, fail_safe, transition
+from edgewise.pipeline.kinds import (
+    KINDS,
+    Command,
+    DeviceSettings,
+    Lock,
+    LockSettings,
+    State,
+    Unlock,
+    fail_safe,
+    transition,
+)
 
-_WORDS = {b"LOCK": "lock", b"UNLOCK": "unlock"}
+_WORDS: dict[bytes, Command] = {b"LOCK": Lock(), b"UNLOCK": Unlock()}
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -109,10 +119,9 @@ class _Program:
             self._settle(message.payload == b"offline" and self._actuator.lose_node())
         elif not message.retain and message.payload in _WORDS:
             said = dict(getattr(message.properties, "UserProperty", []))
-            commands = KINDS[LockSettings].commands
             if self._arguments.slow:
                 time.sleep(self._arguments.slow)
-            command = commands[_WORDS[message.payload]]()
+            command = _WORDS[message.payload]
             self._settle(self._actuator.take(command, key=said["key"], expires_ns=int(said["expires_ns"])))
 
     def _settle(self, acted: bool) -> None:
