@@ -26,9 +26,14 @@ SOURCES: dict[str, str] = {
     "folder": "edgewise.pipeline.sources.folder:FolderSource",
     "camera": "edgewise.pipeline.sources.camera:CameraSource",
     "upload": "edgewise.pipeline.sources.upload:UploadSource",
+    "sound": "edgewise.pipeline.sources.sound:SoundSource",
+    "microphone": "edgewise.pipeline.sources.microphone:MicrophoneSource",
     "rtsp": "edgewise.pipeline.sources.rtsp:RtspSource",
 }
 TRANSFORMS: dict[str, str] = {
+    "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",
+    "wake_word": "edgewise.pipeline.transforms.wake_word:WakeWord",
+    "command": "edgewise.pipeline.transforms.command:Command",
     "detect": "edgewise.pipeline.transforms.detect:Detect",
     "recognise": "edgewise.pipeline.transforms.recognise:Recognise",
     "presence": "edgewise.pipeline.transforms.presence:Presence",

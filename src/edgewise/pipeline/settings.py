@@ -13,12 +13,15 @@ from edgewise.pipeline.places import Polygon
 from edgewise.pipeline.recorder import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
+from edgewise.pipeline.sources.microphone import MicrophoneSettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
+from edgewise.pipeline.sources.sound import SoundSettings
 from edgewise.pipeline.sources.upload import UploadSettings
 from edgewise.pipeline.sources.video import VideoSettings
 from edgewise.pipeline.transforms.anomaly import AnomalySettings
 from edgewise.pipeline.transforms.classify import ClassifySettings
 from edgewise.pipeline.transforms.clean import CleanSettings
+from edgewise.pipeline.transforms.command import CommandSettings
 from edgewise.pipeline.transforms.count import CountSettings
 from edgewise.pipeline.transforms.debounce import DebounceSettings
 from edgewise.pipeline.transforms.detect import DetectSettings
@@ -31,13 +34,25 @@ from edgewise.pipeline.transforms.resample import ResampleSettings
 from edgewise.pipeline.transforms.thin import ThinSettings
 from edgewise.pipeline.transforms.throttle import ThrottleSettings
 from edgewise.pipeline.transforms.track import TrackSettings
+from edgewise.pipeline.transforms.voice_activity import VoiceActivitySettings
+from edgewise.pipeline.transforms.wake_word import WakeWordSettings
 from edgewise.pipeline.transforms.window import WindowSettings
 
 SourceSettings: TypeAlias = (
-    VideoSettings | FolderSettings | CameraSettings | RtspSettings | UploadSettings | ExternalSettings
+    VideoSettings
+    | SoundSettings
+    | MicrophoneSettings
+    | FolderSettings
+    | CameraSettings
+    | RtspSettings
+    | UploadSettings
+    | ExternalSettings
 )
 TransformSettings: TypeAlias = (
     DetectSettings
+    | VoiceActivitySettings
+    | WakeWordSettings
+    | CommandSettings
     | RecogniseSettings
     | PresenceSettings
     | MotionSettings
