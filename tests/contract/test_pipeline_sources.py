@@ -9,21 +9,33 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
+import paho.mqtt.publish as publish
 import pytest
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import ClosedError, DecodeError, NotFoundError, SettingsError, UnavailableError
+from edgewise.errors import (
+    BusyError,
+    ClosedError,
+    DecodeError,
+    NotFoundError,
+    SettingsError,
+    TooLargeError,
+    UnavailableError,
+)
 from edgewise.media import images
 from edgewise.media.film import write_video
 from edgewise.pipeline import catalog
-from edgewise.pipeline.base import Pushable, Source
+from edgewise.pipeline.base import Accepting, Measured, Pushable, Source
 from edgewise.pipeline.external import ExternalSettings
+from edgewise.pipeline.sinks.mqtt import MqttSettings
 from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
+from edgewise.pipeline.sources.mqtt import MqttSource, MqttSourceSettings
+from edgewise.pipeline.sources.readings import ReadingsSettings, ReadingsSource
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
-from edgewise.testing.broker import free_port
+from edgewise.testing.broker import Mosquitto, free_port
 from edgewise.testing.pipeline import (
     NAME,
     PATIENCE_S,
@@ -31,6 +43,7 @@ from edgewise.testing.pipeline import (
     ConnectedSourceContract,
     ScriptedSource,
     SourceContract,
+    WaitingSourceContract,
     picture,
 )
 from edgewise.testing.rtsp import RtspServer
@@ -94,6 +107,50 @@ class TestUpload(BoundedSourceContract):
 
     def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
         return None
+
+
+class TestReadings(WaitingSourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        source = ReadingsSource(NAME, ReadingsSettings(), clock=clock)
+        source.accept([Measured({"temperature": degrees}) for degrees in (20.5, 21.0, None)])
+        return source
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
+        return None
+
+
+@pytest.mark.broker
+class TestMqtt(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def broker(self, tmp_path: Path) -> Iterator[None]:
+        with Mosquitto(tmp_path) as self.server:
+            yield
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        settings = MqttSourceSettings(
+            ("house/+",), MqttSettings("127.0.0.1", self.server.port), retained=True, queue=3, qos=0
+        )
+        for room in ("hall", "kitchen", "attic"):
+            self.publish(room, retain=True)
+        return MqttSource(NAME, settings, clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        settings = MqttSourceSettings(("house/+",), MqttSettings("127.0.0.1", free_port()))
+        return MqttSource(NAME, settings, clock=clock)
+
+    def publish(self, room: str, *, retain: bool = False) -> None:
+        publish.single(f"house/{room}", b"21.5", qos=1, retain=retain, port=self.server.port)
+
+    def flood(self) -> None:
+        for number in range(20):
+            self.publish(f"room{number}")
+
+    def cut(self) -> None:
+        self.server.stop()
+
+    def mend(self) -> None:
+        self.server.start()
+        self.publish("hall", retain=True)
 
 
 class TestRtsp(ConnectedSourceContract):
@@ -199,6 +256,30 @@ def test_of_pushed_pictures_the_newest_win() -> None:
     assert source.dropped == 3
 
 
+def test_pushed_readings_are_taken_all_or_none_and_never_dropped_for_newer_ones() -> None:
+    source = ReadingsSource(NAME, ReadingsSettings(queue=3), clock=CLOCK)
+    assert isinstance(source, Accepting)
+    assert source.accept([Measured({"a": 1}, 7), Measured({"a": 2}, 5)]) == 2
+    with pytest.raises(BusyError) as busy:
+        source.accept([Measured({"a": 3}), Measured({"a": 4})])
+    with pytest.raises(TooLargeError) as large:
+        source.accept([Measured({"a": 3})] * 4)
+    assert busy.value.hint
+    assert large.value.hint
+    assert source.accept([Measured({"a": 5}, 9)]) == 3
+    readings = source.read()
+    taken = [next(readings) for _ in range(3)]
+    assert [(reading.number, reading.time_ns, reading.values["a"]) for reading in taken] == [
+        (1, 7, 1),
+        (2, 5, 2),
+        (3, 9, 5),
+    ]
+    assert source.dropped == 0
+    source.close()
+    with pytest.raises(ClosedError):
+        source.accept([Measured({"a": 6})])
+
+
 def test_pushing_to_a_closed_source_is_told() -> None:
     source = UploadSource(NAME, UploadSettings(), clock=CLOCK)
     source.close()
@@ -228,7 +309,15 @@ def test_a_camera_that_is_not_there_or_is_none_is_unavailable_with_a_hint(device
 
 
 def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
-    every = (VideoSettings("x"), FolderSettings("x"), CameraSettings(), UploadSettings(), RtspSettings("rtsp://x"))
+    every = (
+        VideoSettings("x"),
+        FolderSettings("x"),
+        CameraSettings(),
+        UploadSettings(),
+        RtspSettings("rtsp://x"),
+        ReadingsSettings(),
+        MqttSourceSettings(("house/#",)),
+    )
     for settings in every:
         source = catalog.make_source(NAME, settings, clock=CLOCK)
         assert source.name == NAME

@@ -26,6 +26,7 @@ from edgewise.pipeline.kinds import command_names, kind_name, parse_command
 from edgewise.pipeline.rules import Location, Name, RuleSettings
 from edgewise.pipeline.settings import PipelineSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
+from edgewise.pipeline.sources.mqtt import MqttSourceSettings
 
 DEFAULT_FILE = "edgewise.yaml"
 PREFIX = "EDGEWISE_"
@@ -129,7 +130,7 @@ def load(
             if not source
             else SettingsError(f"{source}: {fault.problem}", hint=fault.hint, field=fault.field)
         )
-    return _absolute(settings, path.absolute().parent)
+    return _with_brokers(_absolute(settings, path.absolute().parent))
 
 
 class Fault(NamedTuple):
@@ -173,6 +174,9 @@ def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
         gives = source_class(pipeline.source).gives
         if pipeline.record is not None and gives is not Gives.FRAME:
             yield Fault(f"pipelines.{name}.record", f"clips are made of pictures, but the source gives {gives}s")
+        if isinstance(pipeline.source, MqttSourceSettings) and not (pipeline.source.broker or settings.mqtt):
+            hint = "Add a section: mqtt: {host: 127.0.0.1}"
+            yield Fault(f"pipelines.{name}.source", "it listens to topics, but no broker is named", hint)
         for place, transform in enumerate(pipeline.transforms):
             takes = transform_class(transform).takes
             if gives not in takes:
@@ -251,6 +255,22 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[Override]:
 def _from_flags(flags: Mapping[str, Any]) -> Iterator[Override]:
     for key, value in flags.items():
         yield Override(tuple(key.split(".")), value, "--" + key.rpartition(".")[2].replace("_", "-"))
+
+
+def _with_brokers(settings: Settings) -> Settings:
+    """Sources of topics with the broker they listen to, each under a client id of its own, which stays the same: the
+    broker keeps for it what comes while the node is away.
+    """
+    replace = msgspec.structs.replace
+    pipelines = dict(settings.pipelines)
+    for name, pipeline in settings.pipelines.items():
+        source = pipeline.source
+        if isinstance(source, MqttSourceSettings) and (broker := source.broker or settings.mqtt):
+            node = (settings.mqtt.client_id if settings.mqtt else "") or f"edgewise-{settings.node.name}"
+            own = source.broker.client_id if source.broker else ""
+            broker = replace(broker, client_id=own or f"{node}-{name}")
+            pipelines[name] = replace(pipeline, source=replace(source, broker=broker))
+    return replace(settings, pipelines=pipelines)
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:

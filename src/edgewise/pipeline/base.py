@@ -9,7 +9,7 @@ implementation is one file; ``catalog.py`` names them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
@@ -322,6 +322,33 @@ class Encoded(Protocol):
 
         ``take`` is called with each packet, in order, before the frames decoded from it are yielded, and returns at
         once. Each time the source is opened anew its packets have a new ``coding``.
+        """
+        ...
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A reading before a source has taken it.
+
+    Attributes:
+        values: Value by channel; see ``Reading``.
+        time_ns: When it was measured, nanoseconds since the Unix epoch; None when it does not say.
+    """
+
+    values: Mapping[str, Value]
+    time_ns: int | None = None
+
+
+@runtime_checkable
+class Accepting(Protocol):
+    """Optional ability of a source: readings are handed to it."""
+
+    def accept(self, measured: Sequence[Measured]) -> int:
+        """Takes readings, all or none, and returns the number of the last at once. They wait in memory, in their order.
+
+        Raises:
+            BusyError: They do not fit beside those that wait.
+            TooLargeError: They would not fit if none waited.
+            ClosedError: The source was closed.
         """
         ...
 

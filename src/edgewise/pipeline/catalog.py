@@ -29,6 +29,8 @@ SOURCES: dict[str, str] = {
     "sound": "edgewise.pipeline.sources.sound:SoundSource",
     "microphone": "edgewise.pipeline.sources.microphone:MicrophoneSource",
     "rtsp": "edgewise.pipeline.sources.rtsp:RtspSource",
+    "readings": "edgewise.pipeline.sources.readings:ReadingsSource",
+    "mqtt": "edgewise.pipeline.sources.mqtt:MqttSource",
 }
 TRANSFORMS: dict[str, str] = {
     "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",

@@ -14,6 +14,8 @@ from edgewise.pipeline.recorder import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings
+from edgewise.pipeline.sources.mqtt import MqttSourceSettings
+from edgewise.pipeline.sources.readings import ReadingsSettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
 from edgewise.pipeline.sources.sound import SoundSettings
 from edgewise.pipeline.sources.upload import UploadSettings
@@ -46,6 +48,8 @@ SourceSettings: TypeAlias = (
     | CameraSettings
     | RtspSettings
     | UploadSettings
+    | ReadingsSettings
+    | MqttSourceSettings
     | ExternalSettings
 )
 TransformSettings: TypeAlias = (
@@ -81,6 +85,8 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weight: Its part of the node's computing time, in proportion to the weights of the others, when there is not
             enough for all.
         deadline_s: A sample that has waited longer than this is not worked on any more, and counted; 0 never is.
+        evidence: An event that a rule listens to keeps what it was seen with (for a picture: the picture without loss,
+            the models, their settings), so that ``edgewise why`` can show and repeat it.
         queue: Frames that wait at most between reading and the first transform.
         when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
             drops the oldest, a stored one waits.
@@ -93,6 +99,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transforms: tuple[TransformSettings, ...] = ()
     weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
     deadline_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    evidence: bool = True
     queue: Annotated[int, Meta(ge=1, le=64)] = 2
     when_full: WhenFull | None = None
     mask: Annotated[tuple[Polygon, ...], Meta(max_length=64)] = ()

@@ -26,8 +26,21 @@ from edgewise.api.errors import (
 from edgewise.api.guard import Guard
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
-from edgewise.api.rest import cameras, clips, devices, documents, events, models, people, session, system
+from edgewise.api.rest import (
+    cameras,
+    clips,
+    devices,
+    documents,
+    events,
+    models,
+    people,
+    session,
+    sources,
+    system,
+    webrtc,
+)
 from edgewise.api.rest.context import Context, Streams
+from edgewise.api.rest.telephone import Telephone
 from edgewise.api.wire import decode_json
 from edgewise.errors import EdgewiseError, InputError, NotFoundError, TooLargeError
 from edgewise.node.node import Node
@@ -42,6 +55,8 @@ _HANDLERS = (
     *devices.HANDLERS,
     *cameras.HANDLERS,
     *clips.HANDLERS,
+    *webrtc.HANDLERS,
+    *sources.HANDLERS,
     *session.HANDLERS,
     *documents.HANDLERS,
 )
@@ -57,7 +72,7 @@ class StrictRequest(Request[Any, Any, Any]):
 
 def build(node: Node, *, guard: Guard, jobs: Jobs, metrics: Metrics) -> Litestar:
     """Makes the application."""
-    context = Context(node=node, guard=guard, jobs=jobs, metrics=metrics, streams=Streams())
+    context = Context(node=node, guard=guard, jobs=jobs, metrics=metrics, streams=Streams(), telephone=Telephone(node))
     return Litestar(
         route_handlers=_HANDLERS,
         dependencies={"context": Provide(lambda: context, use_cache=True, sync_to_thread=False)},

@@ -131,7 +131,7 @@ class Broker:
         self._password = (
             read_secret(settings.password_file, what="mqtt.password_file") if settings.password_file else None
         )
-        self._encryption = _encryption(settings.ca_file) if settings.tls else None
+        self._encryption = encryption(settings.ca_file) if settings.tls else None
         self._takers: dict[str, tuple[Taker, int]] = {}
         self._watchers: list[Callable[[], None]] = []
         self._changed = threading.Condition()
@@ -474,7 +474,12 @@ def _choose(word: str, words: dict[str, Any]) -> Any:
     return words[word.upper()]
 
 
-def _encryption(ca_file: str) -> ssl.SSLContext:
+def encryption(ca_file: str) -> ssl.SSLContext:
+    """What checks a broker's certificate: against a file of authorities, or the system's when it is empty.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
     import ssl
 
     try:
