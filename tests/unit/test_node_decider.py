@@ -17,7 +17,7 @@ from edgewise.people.store import PeopleStore
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.devices import Devices
 from edgewise.pipeline.kinds import AlarmSettings, Command, LightSettings, LockSettings
-from edgewise.pipeline.rules import Do, RuleEngine, RuleSettings
+from edgewise.pipeline.rules import Do, RuleEngine, RuleSettings, Step
 from edgewise.pipeline.sinks.virtual import VirtualDevice
 from edgewise.types import Entry, Record
 
@@ -81,6 +81,10 @@ class House:
 
     def happens(self, kind: str = "face.known", **body: Any) -> None:
         self.journal.append(EVENTS, [Entry(kind, {"source": "porch", **body}, time_ns=self.clock.time_ns())])
+
+    def reads(self, source: str = "boiler", **values: Any) -> None:
+        entry = Entry("reading", {"source": source, "values": values}, time_ns=self.clock.time_ns())
+        self.journal.append(READINGS, [entry])
 
     def decisions(self) -> list[Record]:
         return self.journal.read(DECISIONS)
@@ -277,3 +281,228 @@ def test_stopping_finishes_the_event_under_way_and_begins_no_other(start: Callab
     assert len(house.door.told) == 1
     assert len(house.decisions()) == 1
     assert house.pending() == 2  # the next start goes on from here
+
+
+HOT = rule("hot", Do("siren", "raise"), on="reading", when='avg(heat, "5m") > 80', cooldown_s=600)
+
+
+def test_readings_are_decided_with_what_was_read_before_also_before_a_restart() -> None:
+    house = House(HOT)
+    for heat in (90, 60, 70):
+        house.reads(heat=heat)
+        house.clock.advance(1)
+        house.decider.decide_pending()
+    assert house.told() == [("decision.done", ["done"])]
+    assert house.decisions()[0].body["why"] == {'avg(heat, "5m")': 90.0}
+    assert house.decisions()[0].body["event"]["stream"] == READINGS
+    house.clock.advance(250)
+    house.restart()
+    house.reads(heat=130)
+    house.decider.decide_pending()
+    assert len(house.decisions()) == 1  # the cooldown survives
+    house.clock.advance(360)
+    house.restart()
+    house.reads(heat=100)
+    house.decider.decide_pending()
+    assert house.decisions()[1].body["why"] == {'avg(heat, "5m")': 100.0}
+    assert house.pending() == 0
+
+
+def test_a_window_is_rebuilt_from_the_journal_after_a_restart() -> None:
+    house = House(rule("flood", Do("siren", "raise"), on="face.unknown", when='count("face.unknown", "1m") == 3'))
+    for _ in range(2):
+        house.happens("face.unknown")
+        house.decider.decide_pending()
+        house.clock.advance(1)
+        house.restart()
+    house.happens("face.unknown")
+    house.decider.decide_pending()
+    assert [record.body["why"] for record in house.decisions()] == [{'count("face.unknown", "1m")': 3}]
+
+
+@pytest.mark.parametrize("decided", [0, 1, 2])
+def test_a_restart_between_steps_forgets_none_and_counts_none_twice(decided: int) -> None:
+    """The node dies when so many of three events were decided, and none was acknowledged."""
+    house = House(
+        rule("left", Do("siren", "raise"), on="left", after=(Step("came"), Step("took")), within_s=60.0),
+        rule("count", Do("hall", "turn_on"), on="left", when='count("*", "1m") == 3'),
+    )
+    acknowledge, house.journal.ack = house.journal.ack, lambda *_: None  # type: ignore[method-assign]
+    for number, kind in enumerate(("came", "took", "left")):
+        if number == decided:
+            house.decider.decide_pending()
+        house.happens(kind)
+        house.clock.advance(1)
+    house.journal.ack = acknowledge  # type: ignore[method-assign]
+    house.restart()
+    house.decider.decide_pending()
+    told = [
+        (record.body["rule"], [part["kind"] for part in record.body.get("parts", [])]) for record in house.decisions()
+    ]
+    assert told == [("left", ["came", "took"]), ("count", [])]
+
+
+def test_a_cooldown_survives_a_restart() -> None:
+    house = House(rule("open", Do("door", "unlock"), cooldown_s=60))
+    house.happens(name="Ada")
+    house.decider.decide_pending()
+    house.clock.advance(30)
+    house.restart()
+    house.happens(name="Ada")
+    house.happens(name="Bob")
+    house.decider.decide_pending()
+    assert len(house.decisions()) == 2
+    house.clock.advance(31)
+    house.restart()
+    house.happens(name="Ada")
+    house.decider.decide_pending()
+    assert len(house.decisions()) == 3
+
+
+def test_what_does_not_happen_is_told_once_also_over_a_restart() -> None:
+    house = House(rule("left-open", Do("siren", "raise"), on="door.opened", unless=(Step("door.shut"),), for_s=60.0))
+    house.happens("door.opened")
+    house.decider.decide_pending()
+    house.clock.advance(30)
+    house.restart()
+    house.decider.decide_pending()
+    assert house.decisions() == []
+    house.clock.advance(31)
+    house.decider.decide_pending()
+    assert house.told() == [("decision.done", ["done"])]
+    house.restart()
+    house.decider.decide_pending()
+    assert len(house.decisions()) == 1
+
+
+def test_what_waits_in_the_journal_comes_before_what_the_clock_says() -> None:
+    house = House(rule("left-open", Do("siren", "raise"), on="door.opened", unless=(Step("door.shut"),), for_s=60.0))
+    house.happens("door.opened")
+    house.decider.decide_pending()
+    house.clock.advance(30)
+    house.happens("door.shut")
+    house.clock.advance(300)  # nobody decided meanwhile
+    house.restart()
+    house.decider.decide_pending()
+    assert house.decisions() == []
+
+
+def test_readings_that_wait_come_before_what_the_clock_says_too() -> None:
+    broken = rule(
+        "broken",
+        Do("siren", "raise"),
+        on="reading",
+        channel="fell",
+        unless=(Step("reading", channel="rose"),),
+        for_s=60.0,
+    )
+    house = House(broken)
+    house.reads(fell=1)
+    house.clock.advance(30)
+    for number in range(400):  # more than is taken at once
+        house.reads(heat=number)
+    house.reads(rose=1)
+    house.clock.advance(300)
+    house.decider.decide_pending()
+    assert house.decisions() == []
+
+
+def test_a_rule_on_time_acts_at_its_time_and_once_also_when_the_node_restarts_then() -> None:
+    house = House(rule("lamp", Do("hall", "turn_on"), on="time", at="22:15"))
+    house.decider.decide_pending()  # 22:13:20
+    house.clock.advance(99)
+    house.decider.decide_pending()
+    assert house.decisions() == []
+    house.restart()
+    house.clock.advance(2)
+    house.restart()
+    house.decider.decide_pending()
+    house.restart()
+    house.decider.decide_pending()
+    assert house.told() == [("decision.done", ["done"])]
+    body = house.decisions()[0].body
+    assert (body["event"]["kind"], body["event"]["stream"]) == ("time", "")
+    assert body["due_ns"] == 1_700_000_100 * 10**9
+
+
+def test_a_started_decider_follows_the_clock_by_itself(start: Callable[[House], None]) -> None:
+    house = House(rule("lamp", Do("hall", "turn_on"), on="time", every_s=60.0))
+    house.decider.decide_pending()
+    start(house)
+    house.clock.advance(60)
+    assert house.journal.wait(DECISIONS, after=0, timeout_s=PATIENCE_S) == 1
+
+
+def test_a_device_that_does_not_confirm_holds_up_no_other_device(start: Callable[[House], None]) -> None:
+    house = House(OPEN, ALARM)
+    release = threading.Event()
+    raised = threading.Event()
+    house.door.first = lambda: release.wait(PATIENCE_S)
+    house.siren.first = raised.set
+    start(house)
+    house.happens(name="Ada")
+    house.happens("face.unknown")
+    assert raised.wait(PATIENCE_S)
+    assert house.decisions() == []  # in the order in which they fell
+    release.set()
+    assert house.journal.wait(DECISIONS, after=1, timeout_s=PATIENCE_S) == 2
+    assert [record.body["rule"] for record in house.decisions()] == ["open", "alarm"]
+
+
+def test_events_are_read_ahead_while_a_claim_is_under_way(start: Callable[[House], None]) -> None:
+    house = House(OPEN, ALARM)
+    release, busy, raised = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        busy.set()
+        release.wait(PATIENCE_S)
+
+    house.door.first = hold
+    house.siren.first = raised.set
+    house.happens(name="Ada")
+    start(house)
+    assert busy.wait(PATIENCE_S)
+    house.happens("face.unknown")  # behind what is claimed
+    assert raised.wait(PATIENCE_S)
+    release.set()
+    assert house.journal.wait(DECISIONS, after=1, timeout_s=PATIENCE_S) == 2
+
+
+def test_commands_to_one_device_keep_their_order() -> None:
+    house = House(rule("light", Do("hall", "turn_on", {"brightness": "=event.body.wish"})))
+    for wish in range(1, 41):
+        house.happens(wish=wish)
+    house.decider.decide_pending()
+    assert [command.brightness for command in house.hall.told] == list(range(1, 41))  # type: ignore[attr-defined]
+    assert [record.body["actions"][0]["arguments"]["brightness"] for record in house.decisions()] == list(range(1, 41))
+
+
+def test_a_rule_that_looks_at_a_device_waits_for_what_is_on_its_way_to_it() -> None:
+    house = House(
+        rule("alarm", Do("siren", "raise"), on="face.unknown"),
+        rule("calm", Do("siren", "clear"), when="devices.siren.state == 'raised'"),
+    )
+    house.happens("face.unknown")
+    house.happens()
+    house.decider.decide_pending()
+    assert house.siren.state["state"] != "raised"
+    assert [record.body["rule"] for record in house.decisions()] == ["alarm", "calm"]
+
+
+def test_alarms_go_before_a_flood_of_readings() -> None:
+    house = House(rule("hot", Do("hall", "turn_on"), on="reading", when="values.heat > 210"), ALARM)
+    for heat in range(300):
+        house.reads(heat=heat)
+    house.happens("face.unknown")
+    assert house.decider.decide_pending() == 301
+    assert [record.body["rule"] for record in house.decisions()] == ["alarm", *["hot"] * 89]
+
+
+def test_rules_that_look_at_no_readings_leave_no_one_waiting_for_them() -> None:
+    house = House(HOT)
+    house.reads(heat=1)
+    house.decider.decide_pending()
+    house.rules = (OPEN,)
+    house.restart()
+    house.decider.decide_pending()
+    assert {line.stream for line in house.journal.audit() if line.consumer == CONSUMER} == {EVENTS}

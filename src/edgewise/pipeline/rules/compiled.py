@@ -187,9 +187,9 @@ class CompiledRule:
         self._place = place
         self._check_fit()
         self.schedule = self._schedule()
-        self._when = self._expression(rule.when, "when", on=rule.on)
+        self._when = self._expression(rule.when, "when", rule)
         self._step_when = {
-            (field, index): self._expression(step.when, f"{field}[{index}].when", on=step.on)
+            (field, index): self._expression(step.when, f"{field}[{index}].when", step)
             for field, steps in (("after", rule.after), ("unless", rule.unless))
             for index, step in enumerate(steps)
         }
@@ -290,18 +290,25 @@ class CompiledRule:
         for _, arguments in self._do:
             yield from (value for value in arguments.values() if isinstance(value, Expression))
 
-    def _expression(self, source: str, field: str, *, on: str) -> Expression | None:
+    def _expression(self, source: str, field: str, at: Step | RuleSettings) -> Expression | None:
         if not source.strip():
             return None
-        variables = _VARIABLES.get(on, ("event", "person", *_ALWAYS))
+        variables = _VARIABLES.get(at.on, ("event", "person", *_ALWAYS))
         if self._place.knows_the_sun:
             variables = (*variables, "sun")
-        return Expression(source, rule=self.name, field=field, variables=variables, own_channels=on == READING)
+        own = None
+        if at.on == READING:
+            own = "" if set("*?") & set(at.source) else at.source
+        return Expression(source, rule=self.name, field=field, variables=variables, own=own)
 
     def _argument(self, value: Any, field: str) -> Any:
         if not isinstance(value, str) or not value.startswith("="):
             return value
-        return value[1:] if value.startswith("==") else self._expression(value[1:] or " ", field, on=self._rule.on)
+        if value.startswith("=="):
+            return value[1:]
+        if not value[1:].strip():
+            raise self._error("the expression behind = is missing", field, "Write == for a plain =")
+        return self._expression(value[1:], field, self._rule)
 
     def _schedule(self) -> Schedule | None:
         rule = self._rule

@@ -105,7 +105,8 @@ class Expression:
         rule: Whose it is.
         field: Where it stands in the rule.
         variables: What it may read.
-        own_channels: Whether ``avg(temperature, ...)`` without a source has a meaning here.
+        own: Whose channel ``avg(temperature, ...)`` means: a source, or empty for that of each sample; None where it
+            means nothing.
 
     Attributes:
         pasts: Its looks at history.
@@ -117,13 +118,13 @@ class Expression:
     """
 
     def __init__(
-        self, source: str, *, rule: str, field: str, variables: Iterable[str], own_channels: bool = False
+        self, source: str, *, rule: str, field: str, variables: Iterable[str], own: str | None = None
     ) -> None:
         self._source = source
         self._rule = rule
         self._field = field
         self._compiled(source)  # faults with the places of the text as written
-        rewritten, self.pasts = self._extract(own_channels=own_channels)
+        rewritten, self.pasts = self._extract(own)
         self._program = self._compiled(rewritten)
         self._check_names(tuple(variables))
         self.names = frozenset(self._program.variables()) & frozenset(VARIABLES)
@@ -183,7 +184,7 @@ class Expression:
             )
             raise self._error(problem, line=line, column=column) from error
 
-    def _extract(self, *, own_channels: bool) -> tuple[str, tuple[Past, ...]]:
+    def _extract(self, own: str | None) -> tuple[str, tuple[Past, ...]]:
         """The text with a call of ``window__`` for each look at history, and those looks."""
         pasts: list[Past] = []
         parts: list[str] = []
@@ -194,14 +195,14 @@ class Expression:
             found = _ARGUMENTS.match(self._source, call.end())
             if not found:
                 self._refuse(call.start(), f"{call['name']} takes a channel or kind, and a window", _example(call))
-            past = self._past(call, found, own_channels=own_channels)
+            past = self._past(call, found, own)
             if past not in pasts:
                 pasts.append(past)
             parts += [self._source[end : call.start()], f"{_VALUE}({pasts.index(past)})"]
             end = found.end()
         return "".join([*parts, self._source[end:]]), tuple(pasts)
 
-    def _past(self, call: re.Match[str], found: re.Match[str], *, own_channels: bool) -> Past:
+    def _past(self, call: re.Match[str], found: re.Match[str], own: str | None) -> Past:
         name = call["name"]
         text = self._source[call.start() : found.end()]
         window_ns = 0
@@ -220,21 +221,21 @@ class Expression:
             self._refuse(found.start("same"), f"{name} takes a channel and a window only", _example(call))
         source, dot, channel = subject.partition(".")
         if not dot:
-            source, channel = "", subject
-            if not own_channels:
+            source, channel = own or "", subject
+            if own is None:
                 problem = f"{channel!r}: whose channel is not told"
                 self._refuse(found.start("subject"), problem, f'Name its source: {name}(boiler.{channel}, "5m")')
         return Past(name, source, channel, window_ns, "", text)
 
     def _check_names(self, variables: tuple[str, ...]) -> None:
-        bound = set(_BOUND.findall(self._source))
-        for name in self._program.variables():
-            if name not in variables and name not in bound:
-                self._unknown("variable", name, variables)
         for name in self._program.functions():
             known = (*FUNCTIONS, *HISTORY)
             if name.isidentifier() and not name.startswith("_") and name not in known and name != _VALUE:
                 self._unknown("function", name, known)
+        bound = set(_BOUND.findall(self._source))
+        for name in self._program.variables():
+            if name not in variables and name not in bound:
+                self._unknown("variable", name, variables)
 
     def _devices(self, source: str) -> frozenset[str] | None:
         if "devices" not in self.names:
