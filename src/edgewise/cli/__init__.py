@@ -59,6 +59,7 @@ _COMMANDS = (
     ("pull", "pull:pull", "Fetch models from the zoo for use without a network."),
     ("model", "model:app", "Make, look at, check and carry model packages."),
     ("people", "people:app", "The people the node knows by face."),
+    ("series", "series:app", "Pack recorded series into little space."),
     ("journal", "journal:app", "Prove that nothing was lost."),
     ("config", "config:app", "Check and show settings."),
     ("doctor", "doctor:doctor", "What this machine can do, and what mends the rest."),
