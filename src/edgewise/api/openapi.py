@@ -51,6 +51,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
         }
     },
     ("/v1/cameras/{name}/frames", "post"): {"image/*": {"schema": _ANY_BYTES}},
+    ("/v1/cameras/{name}/webrtc", "post"): {"application/sdp": {"schema": {"type": "string"}}},
 }
 
 

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgewise.errors import DecodeError, MissingExtraError, StorageFullError, UnavailableError
 from edgewise.media.packets import Coding, Packet
 
@@ -27,6 +29,8 @@ ENCODERS = ("libx264", "libopenh264", "libvpx-vp9")
 
 TIME_BASE = Fraction(1, 90_000)
 KEYFRAME_S = 2.0
+# Bits a second of a live view.
+_LIVE_RATE = 2_500_000
 _FULL = {28, 122}  # ENOSPC, EDQUOT
 
 
@@ -218,13 +222,22 @@ class FrameEncoder:
         max_height: Higher pictures are made smaller.
         quality: 1..100; more is better and larger.
         encoder: One of FFmpeg's; empty for the best there is.
+        live: For a call rather than a file: H.264 in its plainest profile, a bounded rate, and key frames that stand
+            alone.
 
     Raises:
         MissingExtraError: PyAV is not installed, or has no encoder that browsers could play.
     """
 
     def __init__(
-        self, width: int, height: int, *, max_height: int = 2160, quality: int = 60, encoder: str = ""
+        self,
+        width: int,
+        height: int,
+        *,
+        max_height: int = 2160,
+        quality: int = 60,
+        encoder: str = "",
+        live: bool = False,
     ) -> None:
         av = _pyav()
         self.size = (width, height)
@@ -233,13 +246,16 @@ class FrameEncoder:
         name = encoder or best_encoder()
         # Only encodes; nothing is ever written through this container.
         self._container = av.open(io.BytesIO(), "w", format="nut")
-        self._stream: Any = self._container.add_stream(name, rate=Fraction(30), options=_options(name, quality))
+        self._stream: Any = self._container.add_stream(
+            name, rate=Fraction(30), options=_options(name, quality, live=live)
+        )
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p"
         context.time_base = TIME_BASE
         context.thread_count = 1  # a turn of the scheduler is one core
         context.gop_size = 10_000  # key frames are set by time, below
         context.max_b_frames = 0
+        self._live = live
         self._coding: Coding | None = None
         self._start_ns: int | None = None
         self._last_pts = -1
@@ -282,7 +298,10 @@ class FrameEncoder:
         if self._coding is None:
             self._container.start_encoding()  # copies the encoder's set-up to the stream
             self._coding = coding_of(self._stream, packet)
-        return packet_of(packet, self._coding)
+        given = packet_of(packet, self._coding)
+        if self._live and given.keyframe and self.extradata:
+            return msgspec.structs.replace(given, data=self.extradata + given.data)
+        return given
 
 
 @cache
@@ -303,12 +322,16 @@ def best_encoder() -> str:
     )
 
 
-def _options(encoder: str, quality: int) -> dict[str, str]:
+def _options(encoder: str, quality: int, *, live: bool) -> dict[str, str]:
     """Fast and without delay; quality 1..100 mapped to what the encoder calls it."""
     constant = str(round(45 - 0.35 * quality))  # 60 -> 24, near what people take for the original
+    bounded = {"maxrate": str(_LIVE_RATE), "bufsize": str(_LIVE_RATE)} if live else {}
     match encoder:
         case "libx264":
-            return {"preset": "veryfast", "tune": "zerolatency", "crf": constant, "forced-idr": "1"}
+            options = {"preset": "veryfast", "tune": "zerolatency", "crf": constant, "forced-idr": "1", **bounded}
+            return {**options, "profile": "baseline"} if live else options
+        case "libvpx":
+            return {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "b": str(_LIVE_RATE)}
         case "libvpx-vp9":
             return {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": constant, "b": "0"}
     return {"rc_mode": "quality", "allow_skip_frames": "0"}

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 from edgewise.media.picture import Picture
 from edgewise.pipeline.base import Frame, Observation
+
+T = TypeVar("T")
 
 
 class LivePictures:
@@ -52,16 +55,16 @@ class LivePictures:
             return self._drawn[1]
 
 
-class Listeners:
-    """Who wants to hear of each observation. Safe for threads."""
+class Listeners(Generic[T]):
+    """Who wants to hear of each frame, or each observation. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listeners: tuple[Callable[[Observation], None], ...] = ()
+        self._listeners: tuple[Callable[[T], None], ...] = ()
 
     @contextlib.contextmanager
-    def listening(self, listener: Callable[[Observation], None]) -> Iterator[None]:
-        """Calls ``listener`` with each observation while the block runs, in the pipeline's thread: it returns at
+    def listening(self, listener: Callable[[T], None]) -> Iterator[None]:
+        """Calls ``listener`` with each while the block runs, in the pipeline's thread: it returns at
         once and does not raise.
         """
         with self._lock:
@@ -74,7 +77,7 @@ class Listeners:
                 left.remove(listener)
                 self._listeners = tuple(left)
 
-    def tell(self, observation: Observation) -> None:
+    def tell(self, news: T) -> None:
         """Tells all."""
         for listener in self._listeners:
-            listener(observation)
+            listener(news)

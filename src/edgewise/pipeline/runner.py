@@ -127,6 +127,7 @@ class PipelineRunner:
     Attributes:
         pictures: JPEGs of what it sees.
         listeners: Who wants to hear of each observation.
+        frames: Who wants each picture that is read, masked.
     """
 
     def __init__(
@@ -167,7 +168,8 @@ class PipelineRunner:
         self._last_done = 0.0
         self._latest: Observation | None = None
         self.pictures = LivePictures(lane.turn)
-        self.listeners = Listeners()
+        self.listeners: Listeners[Observation] = Listeners()
+        self.frames: Listeners[Frame] = Listeners()
         self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
         self._worker = threading.Thread(target=self._work, name=f"{name}-worker", daemon=True)
 
@@ -256,6 +258,7 @@ class PipelineRunner:
                 sample = self._masked(sample)
                 self._update(width=sample.width, height=sample.height)
                 self._on_frame(sample)
+                self.frames.tell(sample)
             if not self._queue.put(sample):
                 return
 

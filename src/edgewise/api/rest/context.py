@@ -16,6 +16,7 @@ from litestar.params import SkipValidation
 from edgewise.api.guard import Guard
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
+from edgewise.api.rest.telephone import Telephone
 from edgewise.errors import BusyError
 from edgewise.node.node import Node
 
@@ -81,6 +82,7 @@ class Context:
         jobs: Where computing runs.
         metrics: What was counted.
         streams: Where endless answers wait.
+        telephone: Live views by WebRTC.
     """
 
     node: Node
@@ -88,6 +90,7 @@ class Context:
     jobs: Jobs
     metrics: Metrics
     streams: Streams
+    telephone: Telephone
 
 
 Injected: TypeAlias = NamedDependency[SkipValidation[Context]]
