@@ -9,13 +9,26 @@ from edgewise.testing.journal import JournalContract
 from edgewise.testing.journal_machine import journal_machine
 
 open_journal = functools.partial(DiskJournal, node="here")
+open_with_small_segments = functools.partial(DiskJournal, node="here", segment_bytes=600)
 
 
 class TestDiskJournal(JournalContract):
     open = open_journal
 
 
+class TestDiskJournalOfSmallSegments(JournalContract):
+    """Segments are full, compacted and removed all the time."""
+
+    open = open_with_small_segments
+
+
 TestDiskMachine = journal_machine(open_journal, durable=True)
 TestDiskMachine.settings = settings(
     max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+TestDiskMachineOfSmallSegments = journal_machine(open_with_small_segments, durable=True)
+TestDiskMachineOfSmallSegments.settings = settings(
+    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -81,6 +81,7 @@ class DiskJournal:
         streams: Bounds of each stream that may be appended to.
         clock: Time; the machine's own by default.
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
+        segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
 
     Raises:
         ConflictError: Another process has the journal open.
@@ -96,6 +97,7 @@ class DiskJournal:
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
+        segment_bytes: int = 0,
     ) -> None:
         self._clock = clock or SystemClock()
         self._settings = dict(streams)
@@ -108,7 +110,8 @@ class DiskJournal:
         self._waiting = 0
         self._released = 0
         self._group = GroupCommit(self._run)
-        bound = sum(settings.max_bytes for settings in self._settings.values())
+        fitted = sum(settings.max_bytes for settings in self._settings.values()) // _SEGMENTS
+        segment_bytes = segment_bytes or min(max(fitted, _SEGMENT_BYTES[0]), _SEGMENT_BYTES[1])
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, _lock(folder))
             self._database = opened.enter_context(contextlib.closing(Database(folder)))
@@ -119,7 +122,7 @@ class DiskJournal:
                         folder,
                         self._database,
                         columns=self._tables.columns,
-                        segment_bytes=min(max(bound // _SEGMENTS, _SEGMENT_BYTES[0]), _SEGMENT_BYTES[1]),
+                        segment_bytes=segment_bytes,
                     )
                 )
             )

@@ -1,0 +1,361 @@
+"""Segments: filled, compacted, removed, begun from the first format, and what a crash at any moment of that leaves."""
+
+import gzip
+import hashlib
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewise._lib.clock import ManualClock
+from edgewise.errors import CorruptError, StorageFullError
+from edgewise.journal import carry, segments, store
+from edgewise.journal.base import Reason, StreamSettings, WhenFull
+from edgewise.journal.database import DATABASE, Database
+from edgewise.journal.disk import DiskJournal
+from edgewise.journal.reader import DiskReader
+from edgewise.testing.journal import entries, numbers
+from edgewise.types import Entry
+
+SEGMENT_BYTES = 2000
+STREAMS = {"fast": StreamSettings(max_bytes=6000, lease_s=1), "slow": StreamSettings()}
+
+
+def open_journal(folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> DiskJournal:
+    return DiskJournal(folder, node="here", streams=STREAMS, clock=ManualClock(), segment_bytes=segment_bytes)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DiskJournal]:
+    monkeypatch.setattr(segments, "_AHEAD_BYTES", 0)
+    journal = open_journal(tmp_path)
+    yield journal
+    journal.close()
+
+
+def log_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.log"))
+
+
+def kept_bytes(journal: DiskJournal) -> int:
+    return sum(stream.bytes for stream in journal._streams.values())
+
+
+def churn(journal: DiskJournal, steps: int) -> None:
+    """A stream that overflows all the time beside one that keeps everything and gets little."""
+    for step in range(steps):
+        journal.append("fast", entries(step, size=100))
+        if step % 20 == 0:
+            journal.append("slow", [Entry("slow", {"n": step}, (f"{step:064x}",))])
+
+
+def test_the_log_takes_no_more_than_twice_what_is_kept_and_a_few_segments(journal: DiskJournal, tmp_path: Path) -> None:
+    for _ in range(8):
+        churn(journal, 50)
+        assert log_bytes(tmp_path) <= 2 * kept_bytes(journal) + 2 * SEGMENT_BYTES
+
+
+def test_what_was_compacted_is_read_claimed_and_counted_as_before(journal: DiskJournal, tmp_path: Path) -> None:
+    churn(journal, 400)
+    assert len(list(tmp_path.glob("*.log"))) < 15
+    for again in (journal, None):
+        if again is None:
+            journal.close()
+            again = open_journal(tmp_path)
+        assert numbers(again.read("slow", limit=100)) == list(range(0, 400, 20))
+        assert numbers(again.read("slow", limit=3, newest_first=True)) == [380, 360, 340]
+        assert numbers(again.read("slow", after=10, before=14)) == [200, 220, 240]
+        assert all(balance.balanced for balance in again.audit())
+        assert set(again._store.blobs()) == {f"{step:064x}" for step in range(0, 400, 20)}
+    claim = again.claim("slow", "link", limit=12)
+    assert claim
+    again.ack("slow", "link", claim.last)
+    assert {b.consumer: (b.delivered, b.pending) for b in again.audit() if b.stream == "slow"} == {
+        "": (0, 20),
+        "link": (12, 8),
+    }
+    again.close()
+
+
+def test_a_start_reads_the_newest_segment_and_no_other(
+    journal: DiskJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    churn(journal, 300)
+    journal.close()
+    whole: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (whole.append(path), read_bytes(path))[1])
+    again = open_journal(tmp_path)
+    assert [path.name for path in whole] == [max(path.name for path in tmp_path.glob("*.log"))]
+    again.close()
+
+
+def test_a_segment_with_damage_is_compacted_once_the_ledger_tells(journal: DiskJournal, tmp_path: Path) -> None:
+    journal.append("slow", entries(1))
+    journal.append("slow", entries(2))
+    place = next(journal._store.index(2).places(2) if numbers(journal.read("slow")) else ())
+    path = tmp_path / journal._store._stored.segments[place.segment].file
+    with open(path, "r+b") as file:
+        file.seek(place.offset + 100)
+        file.write(b"\xff\xff\xff")
+    churn(journal, 200)
+    assert not path.exists()
+    assert [(x.first, x.last, x.reason) for x in journal.losses("slow")] == [(2, 2, Reason.CORRUPT)]
+    assert numbers(journal.read("slow"))[:2] == [1, 0]
+
+
+def test_a_segment_that_somebody_removed_is_told_as_loss(journal: DiskJournal, tmp_path: Path) -> None:
+    for number in range(100):
+        journal.append("slow", entries(number, size=50))
+    journal.close()
+    sorted(tmp_path.glob("*.log"))[2].unlink()
+    again = open_journal(tmp_path)
+    [loss] = again.losses("slow")
+    assert loss.reason is Reason.CORRUPT
+    assert loss.count > 5
+    assert all(balance.balanced for balance in again.audit())
+    assert len(again.read("slow", limit=200)) == 100 - loss.count
+    again.close()
+
+
+def test_the_end_of_the_log_that_somebody_cut_off_is_told_as_loss(journal: DiskJournal, tmp_path: Path) -> None:
+    for number in range(3):
+        journal.append("slow", entries(number))
+    journal.close()
+    newest = max(tmp_path.glob("*.log"))
+    os.truncate(newest, newest.stat().st_size - 10)
+    again = open_journal(tmp_path)
+    assert numbers(again.read("slow")) == [0, 1]
+    assert [(x.first, x.last, x.reason) for x in again.losses()] == [(3, 3, Reason.CORRUPT)]
+    assert again.append("slow", entries(3)) == range(4, 5)  # its number is not given again
+    again.close()
+
+
+def test_damage_while_the_node_was_off_is_told_once(journal: DiskJournal, tmp_path: Path) -> None:
+    churn(journal, 30)
+    journal.close()
+    path = max(tmp_path.glob("*.log"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    told = []
+    for _ in range(3):
+        again = open_journal(tmp_path)
+        again.verify()
+        assert all(balance.balanced for balance in again.audit())
+        told.append([loss for loss in again.losses() if loss.reason is Reason.CORRUPT])
+        again.close()
+    assert len(told[0]) == 1
+    assert told[0][0].count == 1
+    assert told == [told[0]] * 3
+
+
+def test_a_journal_whose_database_was_lost_is_refused_and_its_segments_stay(
+    journal: DiskJournal, tmp_path: Path
+) -> None:
+    journal.append("slow", entries(1))
+    journal.close()
+    for path in tmp_path.glob("journal.db*"):
+        path.unlink()
+    with pytest.raises(CorruptError):
+        open_journal(tmp_path)
+    assert log_bytes(tmp_path)
+
+
+def test_when_there_is_no_room_for_a_next_segment_the_newest_grows(
+    journal: DiskJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.SegmentWriter
+
+    def full(*args: Any, **named: Any) -> segments.SegmentWriter:
+        if not (tmp_path / args[1].file).exists():
+            raise StorageFullError("no inode left")
+        return real(*args, **named)
+
+    monkeypatch.setattr(store, "SegmentWriter", full)
+    for number in range(60):
+        journal.append("slow", entries(number, size=100))
+    assert len(list(tmp_path.glob("*.log"))) == 1
+    monkeypatch.setattr(store, "SegmentWriter", real)
+    journal.append("slow", entries(60))
+    assert len(list(tmp_path.glob("*.log"))) == 2
+    assert numbers(journal.read("slow")) == list(range(61))
+
+
+def test_a_reader_beside_the_node_follows_through_full_and_removed_segments(
+    journal: DiskJournal, tmp_path: Path
+) -> None:
+    reader = DiskReader(tmp_path, node="here")
+    for step in range(300):
+        journal.append("fast", entries(step, size=100))
+        if step % 10 == 0:
+            journal.append("slow", entries(step))
+            assert reader.audit() == journal.audit()
+            assert reader.read("fast") == journal.read("fast")
+            assert reader.read("slow", newest_first=True) == journal.read("slow", newest_first=True)
+    assert reader.losses() == journal.losses()
+    reader.close()
+
+
+class CrashEverywhere:
+    """Copies a journal's folder before and after everything that reaches the disk, as a kill there would leave it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[[Path], None]) -> None:
+        self.folder = folder
+        self.check = check
+        self.crashes = 0
+        self.busy = True
+        for owner, name in (
+            (os, "fdatasync"),
+            (os, "fsync"),
+            (os, "ftruncate"),
+            (os, "pwritev"),
+            (Path, "unlink"),
+            (Database, "commit"),
+        ):
+            monkeypatch.setattr(owner, name, self.around(getattr(owner, name)))
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def crashing(*args: Any, **named: Any) -> Any:
+            self.crash()
+            result = call(*args, **named)
+            self.crash()
+            return result
+
+        return crashing
+
+    def crash(self) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        copy = self.folder.with_name("crashed")
+        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("*-shm"))
+        try:
+            self.check(copy)
+        finally:
+            shutil.rmtree(copy)
+            self.crashes += 1
+            self.busy = False
+
+
+def test_a_crash_at_any_moment_loses_nothing_accepted_and_all_figures_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted: dict[str, int] = {"fast": 0, "slow": 0}
+    acked = 0
+
+    def check(copy: Path) -> None:
+        journal = open_journal(copy)
+        try:
+            assert journal.verify() == 0
+            assert [balance for balance in journal.audit() if not balance.balanced] == []
+            assert not any(loss.reason is Reason.CORRUPT for loss in journal.losses())
+            assert [record.sequence for record in journal.read("slow", limit=1000)][: accepted["slow"]] == list(
+                range(1, accepted["slow"] + 1)
+            )
+            for stream, last in accepted.items():
+                newest = journal.read(stream, limit=1, newest_first=True)
+                assert last == 0 or newest[0].sequence in {last, last + 1, last + 2}
+            kept = [record for stream in STREAMS for record in journal.read(stream, limit=1000)]
+            assert set(journal._store.blobs()) == {digest for record in kept for digest in record.blobs}
+            assert sum(b.delivered for b in journal.audit() if b.consumer) >= acked
+        finally:
+            journal.close()
+
+    folder = tmp_path / "journal"
+    crashes = CrashEverywhere(folder, monkeypatch, check)
+    journal = open_journal(folder, segment_bytes=700)
+    chance = random.Random(7)
+    crashes.busy = False
+    for step in range(40):
+        stream = "slow" if step % 6 == 0 else "fast"
+        batch = [Entry("k", {"n": step, "x": "x" * chance.randrange(300)}, (f"{step:064x}",)) for _ in range(2)]
+        accepted[stream] = journal.append(stream, batch)[-1]
+        if step % 9 == 0 and (claim := journal.claim("fast", "link", limit=5)):
+            journal.ack("fast", "link", claim.last)
+            acked += len(claim.records)
+    crashes.busy = True
+    assert len(list(folder.glob("*.log"))) > 1
+    assert int(max(path.stem for path in folder.glob("*.log"))) > 10
+    journal.close()
+    assert crashes.crashes > 200
+
+
+# A journal of the first format: see tests/data/README.md.
+
+FIRST_FORMAT = Path(__file__).parents[1] / "data" / "journal-first-format.db.gz"
+OLD_STREAMS = {
+    "events": StreamSettings(),
+    "tight": StreamSettings(max_bytes=6000),
+    "newest": StreamSettings(max_bytes=4000, when_full=WhenFull.DROP_NEWEST),
+    "empty": StreamSettings(),
+}
+PICTURE = hashlib.sha256(b"picture").hexdigest()
+
+
+@pytest.fixture
+def first_format(tmp_path: Path) -> Path:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    (folder / DATABASE).write_bytes(gzip.decompress(FIRST_FORMAT.read_bytes()))
+    return folder
+
+
+def open_old(folder: Path) -> DiskJournal:
+    return DiskJournal(folder, node="here", streams=OLD_STREAMS, clock=ManualClock(), segment_bytes=1000)
+
+
+def check_carried(folder: Path) -> None:
+    journal = open_old(folder)
+    try:
+        assert {(b.stream, b.consumer): (b.produced, b.delivered, b.pending, b.dropped) for b in journal.audit()} == {
+            ("events", ""): (21, 2, 17, 2),
+            ("events", "link"): (21, 7, 12, 2),
+            ("tight", ""): (40, 0, 16, 24),
+            ("newest", ""): (22, 2, 11, 9),
+            ("newest", "link"): (13, 11, 2, 0),
+            ("empty", ""): (0, 0, 0, 0),
+        }
+        assert {(x.stream, x.consumer, x.first, x.last, x.reason) for x in journal.losses()} == {
+            ("tight", "", 1, 24, Reason.FULL),
+            ("newest", "", 12, 20, Reason.FULL),
+            ("events", "", 10, 11, Reason.CORRUPT),  # what was damaged and not found before
+            ("events", "link", 10, 11, Reason.CORRUPT),
+        }
+        events = journal.read("events")
+        assert [record.sequence for record in events] == [*range(1, 6), 8, 9, *range(12, 22)]
+        assert all(record.body == {"n": record.sequence - 1} for record in events)
+        assert events[-1].time_ns == ManualClock().time_ns() + 10 * 10**9
+        assert [record.sequence for record in journal.read("tight")] == list(range(25, 41))
+        assert [record.sequence for record in journal.read("newest")] == [*range(3, 12), 21, 22]
+        assert set(journal._store.blobs()) == {PICTURE}
+        assert journal.claim("events", "link") is None  # the lease was carried over as well
+    finally:
+        journal.close()
+
+
+def test_a_journal_of_the_first_format_is_carried_over_with_all_it_knew(first_format: Path) -> None:
+    for _ in range(2):
+        check_carried(first_format)
+    journal = open_old(first_format)
+    assert journal.append("events", entries(22)) == range(22, 23)
+    journal.close()
+    with sqlite3.connect(first_format / DATABASE) as connection:
+        assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'blocks'").fetchall()
+    connection.close()
+
+
+def test_a_crash_at_any_moment_of_carrying_over_loses_and_doubles_nothing(
+    first_format: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carry, "_BATCH_BYTES", 2000)
+    crashes = CrashEverywhere(first_format, monkeypatch, check_carried)
+    crashes.busy = False
+    open_old(first_format).close()
+    crashes.busy = True
+    assert crashes.crashes > 30
