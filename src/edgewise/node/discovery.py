@@ -65,6 +65,16 @@ class Entity(msgspec.Struct, frozen=True):
     topic: str
     payload: dict[str, Any]
 
+    @property
+    def states(self) -> list[str]:
+        """Topics on which something is retained of it."""
+        told = [
+            str(value)
+            for key, value in self.payload.items()
+            if key in {"state_topic", "temperature_state_topic", "json_attributes_topic"}
+        ]
+        return told + [each["topic"] for each in self.payload.get("availability", [])[1:]]
+
 
 class Describer:
     """Describes the entities of a node.
@@ -194,7 +204,7 @@ class Describer:
 
 def _thermostat(settings: ThermostatSettings, shared: Mapping[str, Any]) -> dict[str, Any]:
     topic = str(shared["state_topic"])
-    rest = {key: value for key, value in shared.items() if key not in {"command_topic", "state_topic"}}
+    rest = {key: value for key, value in shared.items() if key not in {"command_topic", "state_topic", "optimistic"}}
     return {
         **rest,
         "modes": ["heat"],

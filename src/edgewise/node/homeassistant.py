@@ -268,29 +268,33 @@ class HomeAssistant:
 
     def _tell_all(self) -> None:
         """Tells of every entity, and takes out those that were told before and are no more."""
-        entities = self._entities()
-        topics = {entity.topic for entity in entities}
-        before = self._told()
+        entities = {entity.topic: entity for entity in self._entities()}
         # A channel that was known yesterday may speak again; it is taken out with its source.
-        kept = {topic for topic in before if any(f"/reading_{name}_" in topic for name in self._sights.pipelines)}
-        for topic in before - topics - (kept if self._settings else set()):
-            self._broker.publish(topic, b"", retain=True, qos=1)
-        for entity in entities:
+        lasting = [f"/reading_{name}_" for name in self._sights.pipelines] if self._settings else []
+        told = {topic: entity.states for topic, entity in entities.items()}
+        for topic, states in self._told().items():
+            if any(part in topic for part in lasting):
+                told.setdefault(topic, states)
+            elif topic not in entities:
+                for gone in (topic, *states):
+                    self._broker.publish(gone, b"", retain=True, qos=1)
+        for entity in entities.values():
             self._discover(entity)
-        self._remember(topics | (kept if self._settings else set()))
+        self._remember(told)
 
     def _discover(self, entity: Entity) -> None:
         self._broker.publish(entity.topic, msgspec.json.encode(entity.payload), retain=True, qos=1)
 
-    def _told(self) -> set[str]:
+    def _told(self) -> dict[str, list[str]]:
+        """What was told before, also by an earlier process: topics of discovery, each with those of its states."""
         try:
-            return set(msgspec.json.decode(self._memory.read_bytes(), type=list[str]))
+            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, list[str]])
         except FileNotFoundError:
-            return set()
+            return {}
 
-    def _remember(self, topics: set[str]) -> None:
-        if topics:
-            write_atomic(self._memory, msgspec.json.encode(sorted(topics)))
+    def _remember(self, told: dict[str, list[str]]) -> None:
+        if told:
+            write_atomic(self._memory, msgspec.json.encode(told))
         else:
             self._memory.unlink(missing_ok=True)
 
@@ -320,9 +324,10 @@ class HomeAssistant:
                 entity = self._describer.channel(source, channel, binary=isinstance(value, bool), number=number)
                 self._channels[source, channel] = entity
                 self._discover(entity)
-                self._remember(self._told() | {entity.topic})
+                self._remember(self._told() | {entity.topic: entity.states})
             said = ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
-            self._broker.publish(self._describer.channel_topic(source, channel), said[:255].encode())
+            # Retained: Home Assistant begins to listen a moment after it was told of a channel.
+            self._broker.publish(self._describer.channel_topic(source, channel), said[:255].encode(), retain=True)
         with self._changed:
             for place, value in values.items():
                 if self._values.get(place) == value:

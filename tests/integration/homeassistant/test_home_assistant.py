@@ -138,15 +138,17 @@ def test_events_readings_and_pictures_come_through(start_node, start_hass) -> No
     node.accept(Event("face.known", "porch", now, {"name": "Ada", "box": [1, 2]}))
     states = hass.wait(lambda states: states["event.porch_events"].get("event_type") == "face.known")
     assert states["event.porch_events"]["name"] == "Ada"
-    assert states["binary_sensor.porch_activity"]["state"] == "on"
+    hass.wait(lambda states: states["binary_sensor.porch_activity"]["state"] == "on")
     node.accept(Event("parcel.left", "porch", now, {"count": 2}))
     states = hass.wait(lambda states: states["event.porch_events"].get("event_type") == "parcel.left")
     assert states["event.porch_events"]["count"] == 2
     node.accept_readings([Reading("porch", 1, now, {"temperature": 21.5, "door open": True, "mode": "eco"})])
-    states = hass.wait(lambda states: states["sensor.porch_temperature"]["state"] == "21.5")
+    states = hass.wait(
+        lambda states: states["sensor.porch_temperature"]["state"] == "21.5"
+        and states["binary_sensor.porch_door_open"]["state"] == "on"
+        and states["sensor.porch_mode"]["state"] == "eco"
+    )
     assert states["sensor.porch_temperature"]["unit_of_measurement"] == "°C"
-    assert states["binary_sensor.porch_door_open"]["state"] == "on"
-    assert states["sensor.porch_mode"]["state"] == "eco"
     node.pipeline("porch").source.push(np.full((480, 1280, 3), 90, np.uint8))
     hass.wait(lambda _: hass.ask(picture="camera.porch").get("head") == "ffd8ff")
     assert "ERROR" not in hass.log()
