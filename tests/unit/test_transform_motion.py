@@ -82,7 +82,7 @@ def test_a_small_object_that_moves_is_seen_in_any_light(camera: Camera, gain: fl
     stillness(motion, (camera.take(gain=gain) for _ in range(5)))
     walk = (camera.take(gain=gain, box=(20 + 4 * step, 100, 8, 24)) for step in range(40))
     assert not any(stillness(motion, walk))
-    assert all(stillness(motion, (camera.take(gain=gain) for _ in range(5))))
+    assert all(stillness(motion, (camera.take(gain=gain) for _ in range(60)))[-20:])
 
 
 def test_only_zones_count(camera: Camera) -> None:
@@ -103,13 +103,23 @@ def test_after_a_movement_pictures_pass_for_a_while_and_now_and_then_in_any_case
     assert passed == [0, 1, 2, 3, 4, 5, 35, 65, 95]
 
 
-def test_what_stops_becomes_background_in_time_and_its_going_is_movement(camera: Camera) -> None:
-    motion = gate(absorb_s=5)
+def test_what_stops_is_still_soon_and_its_going_is_movement(camera: Camera) -> None:
+    motion = gate(learn_s=1)
     stillness(motion, (camera.take() for _ in range(5)))
-    parked = stillness(motion, (camera.take(box=(100, 100, 60, 40)) for _ in range(300)))
-    assert not any(parked[:20])
+    parked = stillness(motion, (camera.take(box=(100, 100, 60, 40)) for _ in range(60)))
+    assert not any(parked[:10])
     assert all(parked[-20:])
     assert stillness(motion, [camera.take()]) == [False]
+
+
+@pytest.mark.parametrize("pixels_per_s", [2, 20, 200])
+def test_slow_and_fast_walks_are_seen_alike(camera: Camera, pixels_per_s: int) -> None:
+    motion = gate()
+    start = stillness(motion, (camera.take(box=(20, 100, 16, 48)) for _ in range(60)))
+    assert start[-1]
+    steps = (20 + pixels_per_s * step // FPS for step in range(1, 40))
+    seen = stillness(motion, (camera.take(box=(x % 300, 100, 16, 48)) for x in steps))
+    assert not any(seen[10:])
 
 
 def test_another_scene_passes_and_is_the_background_from_then_on(camera: Camera) -> None:

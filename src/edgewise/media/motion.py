@@ -1,9 +1,9 @@
-"""Does anything move? A model of the background on downscaled luma that learns slowly and forgives noise and light.
+"""Does anything move? A short memory of what was seen, on downscaled luma, that forgives noise and light.
 
-Each pixel's background is a moving average (Wren et al. 1997, without the per-pixel variance). A light that changes
-everywhere at once is fitted as gain and offset, on pixels that fit, and taken out before the comparison; noise is
-measured on the whole picture (median absolute deviation) and raises the threshold. What has changed is smoothed, so
-single pixels do not count. Where something moves the background learns slower: what stops becomes background in time.
+Each pixel is remembered as a moving average over about a second, so what stops is soon part of the background, and what
+moves differs from it where it is and where it was. A light that changes everywhere at once is fitted as gain and
+offset, on pixels that fit, and taken out before the comparison; noise is measured on the whole picture (median absolute
+deviation) and raises the threshold. What has changed is smoothed, so single pixels do not count.
 """
 
 from __future__ import annotations
@@ -40,20 +40,18 @@ class Movement(msgspec.Struct, frozen=True):
 
 
 class Background:
-    """What a camera sees when nothing moves. For pictures of one camera in order, from one thread at a time.
+    """What a camera saw lately. For pictures of one camera in order, from one thread at a time.
 
     Args:
         threshold: Difference in luma, of 256 levels, from which on a pixel has changed; noise raises it.
         width: Pictures are scaled down to about this width.
-        learn_s: In this time it takes over 63 % of what changed slowly (daylight, shadows).
-        absorb_s: The same for what moved and stopped.
+        learn_s: In this time it takes over 63 % of what has changed.
     """
 
-    def __init__(self, *, threshold: float, width: int, learn_s: float, absorb_s: float) -> None:
+    def __init__(self, *, threshold: float, width: int, learn_s: float) -> None:
         self._threshold = threshold
         self._width = width
         self._learn_s = learn_s
-        self._absorb_s = absorb_s
         self._model: Any = None
         self._seen_ns = 0
 
@@ -80,8 +78,9 @@ class Background:
         limit = max(self._threshold, _NOISES * noise)
         changed = cv2.inRange(difference, -limit, limit)
         cv2.bitwise_not(changed, changed)
-        self._learn(small, expected, changed, elapsed_s=max(0.0, (time_ns - self._seen_ns) / 1e9))
-        self._seen_ns = time_ns
+        elapsed_s = max(0.0, (time_ns - self._seen_ns) / 1e9)
+        cv2.accumulateWeighted(small, expected, 1 - math.exp(-elapsed_s / self._learn_s))
+        self._model, self._seen_ns = expected, time_ns
         if where is not None:
             cv2.bitwise_and(changed, where, changed)
         return Movement(cv2.countNonZero(changed) / changed.size)
@@ -95,15 +94,6 @@ class Background:
     def _begin(self, small: Array, time_ns: int) -> Movement:
         self._model, self._seen_ns = small, time_ns
         return Movement(1.0, cut=True)
-
-    def _learn(self, small: Array, expected: Array, changed: Array, *, elapsed_s: float) -> None:
-        import cv2
-
-        self._model = expected
-        quick = 1 - math.exp(-elapsed_s / self._learn_s)
-        slow = 1 - math.exp(-elapsed_s / self._absorb_s)
-        cv2.accumulateWeighted(small, self._model, slow)
-        cv2.accumulateWeighted(small, self._model, max(0.0, 1 - (1 - quick) / (1 - slow)), cv2.bitwise_not(changed))
 
 
 def _light(model: Array, small: Array) -> tuple[float, float, float, float]:

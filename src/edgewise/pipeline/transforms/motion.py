@@ -31,8 +31,7 @@ class MotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         min_share: Something moves when more than this share of the picture has changed.
         hold_s: For so long after the last movement pictures are still let through.
         look_every_s: So often one is let through although nothing moves, for what the gate may have missed.
-        learn_s: In about this time the background follows daylight and shadows.
-        absorb_s: In about this time what moved and stopped becomes background.
+        learn_s: How long what was seen is remembered, about: what stopped is still after three times as long.
         width: Pictures are scaled down to about this width, in pixels.
     """
 
@@ -41,8 +40,7 @@ class MotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     min_share: Annotated[float, Meta(gt=0, le=1)] = 0.0005
     hold_s: Annotated[float, Meta(ge=0, le=600)] = 2.0
     look_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
-    learn_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
-    absorb_s: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+    learn_s: Annotated[float, Meta(ge=0.1, le=600)] = 1.0
     width: Annotated[int, Meta(ge=32, le=640)] = 192
 
 
@@ -61,7 +59,6 @@ class Motion:
             threshold=settings.threshold,
             width=settings.width,
             learn_s=settings.learn_s,
-            absorb_s=settings.absorb_s,
         )
         self._zones: Array | None = None
         self._moved_ns = 0
