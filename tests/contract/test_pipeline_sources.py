@@ -32,6 +32,7 @@ from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
 from edgewise.pipeline.sources.mqtt import MqttSource, MqttSourceSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings, ReadingsSource
+from edgewise.pipeline.sources.replay import ReplaySettings, ReplaySource
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
@@ -107,6 +108,20 @@ class TestUpload(BoundedSourceContract):
 
     def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
         return None
+
+
+def table(folder: Path) -> str:
+    path = folder / "table.csv"
+    path.write_text("time,temperature\n" + "".join(f"{1_700_000_000 + second},{second}\n" for second in range(99)))
+    return str(path)
+
+
+class TestReplay(SourceContract):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        return ReplaySource(NAME, ReplaySettings(table(tmp_path), speed=100), clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return ReplaySource(NAME, ReplaySettings("/none/table.csv"), clock=clock)
 
 
 class TestReadings(WaitingSourceContract):
@@ -316,6 +331,7 @@ def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
         UploadSettings(),
         RtspSettings("rtsp://x"),
         ReadingsSettings(),
+        ReplaySettings("x"),
         MqttSourceSettings(("house/#",)),
     )
     for settings in every:

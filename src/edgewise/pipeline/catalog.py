@@ -31,6 +31,7 @@ SOURCES: dict[str, str] = {
     "rtsp": "edgewise.pipeline.sources.rtsp:RtspSource",
     "readings": "edgewise.pipeline.sources.readings:ReadingsSource",
     "mqtt": "edgewise.pipeline.sources.mqtt:MqttSource",
+    "replay": "edgewise.pipeline.sources.replay:ReplaySource",
 }
 TRANSFORMS: dict[str, str] = {
     "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",

@@ -19,6 +19,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_NS = 2**63 - 1
 
 
+class Nanoseconds(int):
+    """A time that is nanoseconds since the Unix epoch already, whatever the format says."""
+
+
 class Instants:
     """Reads times of one format.
 
@@ -50,6 +54,8 @@ class Instants:
 
     def _parse(self, value: object) -> int:
         match value:
+            case Nanoseconds():
+                return int(value)
             case datetime():
                 return self._of_datetime(value)
             case bool():

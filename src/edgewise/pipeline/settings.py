@@ -16,6 +16,7 @@ from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings
 from edgewise.pipeline.sources.mqtt import MqttSourceSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings
+from edgewise.pipeline.sources.replay import ReplaySettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
 from edgewise.pipeline.sources.sound import SoundSettings
 from edgewise.pipeline.sources.upload import UploadSettings
@@ -50,6 +51,7 @@ SourceSettings: TypeAlias = (
     | UploadSettings
     | ReadingsSettings
     | MqttSourceSettings
+    | ReplaySettings
     | ExternalSettings
 )
 TransformSettings: TypeAlias = (
