@@ -124,13 +124,17 @@ def learned_folder(settings: Settings, name: str) -> Path:
 def pipeline_models(settings: Settings) -> list[str]:
     """Names of the models that pipelines use, each once."""
     from edgewise.pipeline.transforms.classify import ClassifySettings
+    from edgewise.pipeline.transforms.command import CommandSettings
     from edgewise.pipeline.transforms.detect import DetectSettings
     from edgewise.pipeline.transforms.recognise import RecogniseSettings
+    from edgewise.pipeline.transforms.voice_activity import VoiceActivitySettings
+    from edgewise.pipeline.transforms.wake_word import WakeWordSettings
 
+    one_model = DetectSettings | ClassifySettings | VoiceActivitySettings | WakeWordSettings | CommandSettings
     names: list[str] = []
     for pipeline in settings.pipelines.values():
         for transform in pipeline.transforms:
-            if isinstance(transform, DetectSettings | ClassifySettings):
+            if isinstance(transform, one_model):
                 names.append(transform.model)
             elif isinstance(transform, RecogniseSettings):
                 names += [transform.detector, transform.embedder]
@@ -193,6 +197,11 @@ def make_devices(
     return Devices(devices, clock=clock, connections=[broker] if broker else [], ledger=ledger, told=told)
 
 
+# Samples that wait at most where the settings say nothing: pictures are of use when they are new, while of a word no
+# piece may be lost, and half a second of it is little.
+_QUEUE, _QUEUE_OF_SOUND = 2, 16
+
+
 def make_pipeline(
     name: str,
     settings: PipelineSettings,
@@ -206,7 +215,7 @@ def make_pipeline(
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
     """A pipeline that is not started yet; what it sees goes to ``recorder`` too."""
-    from edgewise.pipeline.base import Encoded
+    from edgewise.pipeline.base import Encoded, Gives
     from edgewise.pipeline.catalog import make_source, make_transform
     from edgewise.pipeline.runner import PipelineRunner
 
@@ -223,7 +232,7 @@ def make_pipeline(
         on_readings=on_readings,
         store=store,
         deadline_s=settings.deadline_s,
-        queue=settings.queue,
+        queue=settings.queue or (_QUEUE_OF_SOUND if source.gives is Gives.SOUND else _QUEUE),
         when_full=settings.when_full,
         mask=Mask(settings.mask),
         on_frame=recorder.frame if recorder is not None else lambda _: None,

@@ -89,7 +89,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         deadline_s: A sample that has waited longer than this is not worked on any more, and counted; 0 never is.
         evidence: An event that a rule listens to keeps what it was seen with (for a picture: the picture without loss,
             the models, their settings), so that ``edgewise why`` can show and repeat it.
-        queue: Frames that wait at most between reading and the first transform.
+        queue: Samples that wait at most between reading and the first transform; ``null`` is 2, for sound 16 pieces.
         when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
             drops the oldest, a stored one waits.
         mask: Polygons that are blanked in every picture before it is worked on, shown, stored or sent. Corners are
@@ -102,7 +102,7 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
     deadline_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     evidence: bool = True
-    queue: Annotated[int, Meta(ge=1, le=64)] = 2
+    queue: Annotated[int, Meta(ge=1, le=64)] | None = None
     when_full: WhenFull | None = None
     mask: Annotated[tuple[Polygon, ...], Meta(max_length=64)] = ()
     record: RecordSettings | None = None
