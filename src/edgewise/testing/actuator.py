@@ -11,15 +11,17 @@ As a program it prints one JSON line for each act::
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from edgewise.errors import InputError
+from edgewise.errors import InputError, UnavailableError
 from edgewise.pipeline.kinds import (
     KINDS,
     Command,
@@ -85,6 +87,64 @@ class Actuator:
         self.acts.append(Act(key, type(command).__name__.lower(), self._now_ns()))
 
 
+class RunningActuator:
+    """A lock at a broker, in a process of its own. A context manager.
+
+    Args:
+        port: Of the broker.
+        topic: Of the lock.
+        status: Topic on which the node says whether it is there.
+        options: Of the program, such as ``--plain``.
+
+    Attributes:
+        said: What it has told so far, one line each.
+    """
+
+    def __init__(self, port: int, *, topic: str, status: str, options: Sequence[str] = ()) -> None:
+        self._arguments = [f"--port={port}", f"--topic={topic}", f"--status={status}", *options]
+        self._changed = threading.Condition()
+        self.said: list[dict[str, Any]] = []
+
+    @property
+    def acts(self) -> list[str]:
+        """What it did, in order."""
+        with self._changed:
+            return [line["command"] for line in self.said if "command" in line]
+
+    def wait(self, holds: Callable[[list[dict[str, Any]]], object], *, timeout_s: float = 20.0) -> None:
+        """Waits until something holds of what it said.
+
+        Raises:
+            UnavailableError: It did not come to pass.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: holds(self.said), timeout_s):
+                raise UnavailableError(f"The device said {self.said}")
+
+    def __enter__(self) -> RunningActuator:
+        command = [sys.executable, "-m", __name__, *self._arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.wait(lambda said: {"connected": True} in said)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                with self._changed:
+                    self.said.append(msgspec.json.decode(line))
+                    self._changed.notify_all()
+
+
 class _Program:
     """A lock at a broker."""
 
@@ -120,6 +180,7 @@ class _Program:
         elif not message.retain and message.payload in _WORDS:
             said = dict(getattr(message.properties, "UserProperty", []))
             if self._arguments.slow:
+                self._say({"heard": said["key"]})
                 time.sleep(self._arguments.slow)
             command = _WORDS[message.payload]
             self._settle(self._actuator.take(command, key=said["key"], expires_ns=int(said["expires_ns"])))

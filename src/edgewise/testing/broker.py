@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import getpass
 import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgewise.errors import UnavailableError
 
 PATIENCE_S = 10.0
+
+
+class Secured(NamedTuple):
+    """A listener that encrypts and asks who is there."""
+
+    certificate: Path
+    key: Path
+    users: dict[str, str]
 
 
 class Mosquitto:
@@ -22,6 +31,11 @@ class Mosquitto:
 
     Args:
         folder: For its configuration and log.
+        secured: Certificate and key of a second listener with TLS, and its users with their passwords; None for none.
+
+    Attributes:
+        port: Where anybody may connect.
+        secure_port: Where only its users may, by TLS.
 
     Raises:
         UnavailableError: It is not installed or does not come up.
@@ -29,8 +43,10 @@ class Mosquitto:
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, secured: Secured | None = None) -> None:
         self.port = free_port()
+        self.secure_port = free_port() if secured else 0
+        self._secured = secured
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,13 +57,15 @@ class Mosquitto:
             raise UnavailableError("mosquitto is not installed", hint="apt-get install mosquitto")
         config = self._folder / "mosquitto.conf"
         log = self._folder / "mosquitto.log"
-        lines = (
-            f"listener {self.port} {self.host}",
-            "allow_anonymous true",
+        lines = [
+            "per_listener_settings true",
             "persistence false",
             f"log_dest file {log}",
             f"user {getpass.getuser()}",
-        )
+            f"listener {self.port} {self.host}",
+            "allow_anonymous true",
+            *self._secure_lines(),
+        ]
         config.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE_S
@@ -66,6 +84,37 @@ class Mosquitto:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """It hangs: connections stay, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on with what came meanwhile."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._process is None:
+            raise UnavailableError("mosquitto is not running")
+        self._process.send_signal(number)
+
+    def _secure_lines(self) -> list[str]:
+        if self._secured is None:
+            return []
+        users = self._folder / "users"
+        users.write_text("".join(f"{name}:{password}\n" for name, password in self._secured.users.items()))
+        users.chmod(0o600)
+        program = shutil.which("mosquitto_passwd")
+        if program is None:
+            raise UnavailableError("mosquitto_passwd is not installed", hint="apt-get install mosquitto")
+        subprocess.run([program, "-U", str(users)], check=True)
+        return [
+            f"listener {self.secure_port} {self.host}",
+            "allow_anonymous false",
+            f"password_file {users}",
+            f"certfile {self._secured.certificate}",
+            f"keyfile {self._secured.key}",
+        ]
 
     def __enter__(self) -> Mosquitto:
         self.start()

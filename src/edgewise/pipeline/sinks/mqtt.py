@@ -110,6 +110,7 @@ class Broker:
 
     Attributes:
         base: First two levels of the node's own topics: ``edgewise/CLIENT_ID``.
+        problem: Why it is not connected; empty while it is.
 
     Args:
         settings: Which broker.
@@ -137,6 +138,7 @@ class Broker:
         self._changed = threading.Condition()
         self._client: paho.Client | None = None
         self._connected = False
+        self.problem = ""
         self._acknowledged: dict[int, int] = {}
         self._stopping = threading.Event()
         self._lost = threading.Event()
@@ -252,6 +254,7 @@ class Broker:
                     client.publish(self._status_topic, b"offline", qos=0, retain=True)
                     client.disconnect()
             except (OSError, ValueError) as error:
+                self.problem = str(error)
                 logger.info("MQTT broker %s:%d: %s", self._settings.host, self._settings.port, error)
             finally:
                 client.loop_stop()
@@ -294,6 +297,7 @@ class Broker:
 
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
+            self.problem = f"it refused: {reason}"
             logger.warning("MQTT broker %s refused the connection: %s", self._settings.host, reason)
             self._lost.set()
             return
@@ -301,6 +305,7 @@ class Broker:
             client.subscribe([(topic, qos) for topic, (_, qos) in self._takers.items()])
         client.publish(self._status_topic, b"online", qos=_QOS, retain=True)
         self._backoff.reset()
+        self.problem = ""
         self._set_connected(client)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
@@ -414,7 +419,7 @@ class MqttDevice:
 
     def _unavailable(self) -> str:
         if not self._broker.connected:
-            return "the MQTT broker is not connected"
+            return f"the MQTT broker is not connected{': ' * bool(self._broker.problem)}{self._broker.problem}"
         if not self._online:
             return "it is offline"
         if self._problem:
@@ -482,8 +487,20 @@ def encryption(ca_file: str) -> ssl.SSLContext:
     """
     import ssl
 
+    class ClosingSocket(ssl.SSLSocket):
+        """Paho leaves a socket open whose handshake failed."""
+
+        def do_handshake(self, block: bool = False) -> None:
+            try:
+                super().do_handshake(block)
+            except BaseException:
+                self.close()
+                raise
+
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        context = ssl.create_default_context(cafile=ca_file or None)
+        context.sslsocket_class = ClosingSocket
+        return context
     except OSError as error:  # ssl's errors are among them
         hint = "It must be a PEM file of certificate authorities."
         raise SettingsError(f"mqtt.ca_file: {ca_file} cannot be used: {error}", hint=hint, file=ca_file) from error
