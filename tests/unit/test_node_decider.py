@@ -73,6 +73,7 @@ class House:
         self.decider = Decider(
             RuleEngine(self.rules),
             journal=self.journal,
+            decisions=self.journal,
             devices=self.devices,
             people=self.people,
             clock=self.clock,

@@ -26,7 +26,7 @@ from edgewise.node.acceptances import Acceptances
 from edgewise.node.commander import Commander
 from edgewise.node.inbox import FollowedJournal, Inbox
 from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faulty
-from edgewise.node.patience import append_patiently
+from edgewise.node.patience import Appendable, append_patiently
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action
 from edgewise.pipeline.rules import READING, Decision, Firing, RuleEngine, Situation
@@ -57,7 +57,8 @@ class Decider:
 
     Args:
         rules: What to do.
-        journal: Where events and readings come from and decisions go.
+        journal: Where events and readings come from.
+        decisions: Where decisions go.
         devices: What is commanded.
         people: Whom events may name.
         clock: The time that rules see.
@@ -71,6 +72,7 @@ class Decider:
         rules: RuleEngine,
         *,
         journal: FollowedJournal,
+        decisions: Appendable,
         devices: Devices,
         people: PeopleStore,
         clock: Clock,
@@ -80,6 +82,7 @@ class Decider:
         self._rules = rules
         self._acceptances = acceptances or {}
         self._journal = journal
+        self._decisions = decisions
         self._devices = devices
         self._people = people
         self._clock = clock
@@ -289,7 +292,7 @@ class Decider:
     def _write(self, entries: list[Entry]) -> None:
         """What was commanded is told, however long the disk stays full."""
         if entries:
-            append_patiently(self._journal, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
+            append_patiently(self._decisions, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
 
     def _wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits until something holds, writing meanwhile what comes through; less long when the node stops."""

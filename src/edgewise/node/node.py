@@ -24,6 +24,7 @@ from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.upkeep import Upkeep
+from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
@@ -78,7 +79,7 @@ class Node:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.started_ns = self.clock.time_ns()
-        rules = RuleEngine(settings.rules, settings.node.location)
+        rules = self._rules = RuleEngine(settings.rules, settings.node.location)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
         self._stopping = threading.Event()
@@ -115,9 +116,12 @@ class Node:
                 clock=self.clock,
             )
             self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
+            witness = DecisionWitness(self.journal, settings.rules)
+            self._decisions = organs.make_decisions(settings, self.journal, complete=witness.complete, clock=self.clock)
             self._decider = Decider(
                 rules,
                 journal=self.journal,
+                decisions=self._decisions,
                 devices=self.devices,
                 people=self.people,
                 clock=self.clock,
@@ -146,6 +150,8 @@ class Node:
                 on_event=self.accept,
                 on_readings=self.accept_readings,
                 store=self._store_snapshot,
+                store_exact=self._store_exact,
+                is_heard=self._rules.hears,
                 recorder=self.clips.recorders.get(name),
                 clock=self.clock,
             )
@@ -267,7 +273,7 @@ class Node:
 
     def _tell(self, kind: str, facts: dict[str, Any]) -> None:
         """What was done is told, however long the disk stays full."""
-        append_patiently(self.journal, DECISIONS, [Entry(kind, facts)], stopped=self._stopping)
+        append_patiently(self._decisions, DECISIONS, [Entry(kind, facts)], stopped=self._stopping)
 
     def _acceptances_of(self, stream: str) -> Acceptances:
         newest = self.journal.read(stream, limit=1, newest_first=True)
@@ -289,6 +295,9 @@ class Node:
 
     def _store_snapshot(self, jpeg: bytes) -> str:
         return self.blobs.put(jpeg, media_type="image/jpeg")
+
+    def _store_exact(self, png: bytes) -> str:
+        return self.blobs.put(png, media_type="image/png")
 
     def _wanted_models(self) -> list[str]:
         """Names of the models that the settings list."""

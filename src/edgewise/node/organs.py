@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgewise.pipeline.scheduler import Lane
     from edgewise.pipeline.settings import PipelineSettings
     from edgewise.pipeline.sinks.mqtt import Broker
+    from edgewise.types import Entry
 
 _CLOCK = SystemClock()
 
@@ -211,21 +212,26 @@ def make_pipeline(
     on_event: Callable[[Event], None],
     on_readings: Callable[[Sequence[Reading]], None],
     store: Callable[[bytes], str],
+    store_exact: Callable[[bytes], str],
+    is_heard: Callable[[Event], bool],
     recorder: Recorder | None = None,
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
     """A pipeline that is not started yet; what it sees goes to ``recorder`` too."""
     from edgewise.pipeline.base import Encoded, Gives
     from edgewise.pipeline.catalog import make_source, make_transform
+    from edgewise.pipeline.evidence import NotedTools, Witness
     from edgewise.pipeline.runner import PipelineRunner
 
     source = make_source(name, settings.source, clock=clock)
     if recorder is not None and isinstance(source, Encoded) and not settings.mask:
         source.tap(recorder.packet)
+    lent = [NotedTools(tools) for _ in settings.transforms]
+    transforms = [make_transform(*each) for each in zip(settings.transforms, lent, strict=True)]
     return PipelineRunner(
         name,
         source,
-        [make_transform(transform, tools) for transform in settings.transforms],
+        transforms,
         on_event,
         lane=lane,
         clock=clock,
@@ -236,7 +242,28 @@ def make_pipeline(
         when_full=settings.when_full,
         mask=Mask(settings.mask),
         on_frame=recorder.frame if recorder is not None else lambda _: None,
+        witness=Witness(list(zip(settings.transforms, lent, strict=True)), store_exact) if settings.evidence else None,
+        is_heard=is_heard,
     )
+
+
+def trust_folder(settings: Settings) -> Path:
+    """Where the node's key stands."""
+    return Path(settings.node.data) / "trust"
+
+
+def make_decisions(
+    settings: Settings, journal: DiskJournal, *, complete: Callable[[Entry], Entry], clock: Clock = _CLOCK
+) -> SealedStream:
+    """What writes decisions: each is completed, and sealed with the node's key.
+
+    Raises:
+        SettingsError: The key cannot be read, or others can read it.
+    """
+    from edgewise.node.sealing import SealedStream
+
+    data_folder(settings)
+    return SealedStream(journal, "decisions", trust_folder(settings), clock=clock, complete=complete)
 
 
 def make_clips(

@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 from edgewise.errors import RetryError
-from edgewise.journal.base import Journal
 from edgewise.pipeline.backoff import Backoff
 from edgewise.types import Entry
 
 logger = logging.getLogger(__name__)
 
 
+class Appendable(Protocol):
+    """What takes records: a journal, or what stands before it."""
+
+    def append(self, stream: str, entries: Sequence[Entry]) -> range:
+        """See ``journal.base.Journal``."""
+        ...
+
+
 def append_patiently(
-    journal: Journal,
+    journal: Appendable,
     stream: str,
     entries: Sequence[Entry],
     *,

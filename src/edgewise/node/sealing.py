@@ -8,7 +8,7 @@ when the records that follow it are rightly sealed. A head that is ahead of the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,13 +77,23 @@ class SealedStream:
         stream: Which stream.
         folder: Where key and head stand.
         clock: For records without a time.
+        complete: Puts to a record what it has to say before it is sealed.
 
     Raises:
         SettingsError: The key cannot be read, or others can read it.
     """
 
-    def __init__(self, journal: Journal, stream: str, folder: Path, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        stream: str,
+        folder: Path,
+        *,
+        clock: Clock,
+        complete: Callable[[Entry], Entry] = lambda entry: entry,
+    ) -> None:
         self._journal = journal
+        self._complete = complete
         self._stream = stream
         self._folder = folder
         self._clock = clock
@@ -98,7 +108,9 @@ class SealedStream:
         if stream != self._stream:
             return self._journal.append(stream, entries)
         with self._lock:
-            sealed, head = seal(entries, self._head, self._key, time_ns=self._clock.time_ns())
+            sealed, head = seal(
+                [self._complete(entry) for entry in entries], self._head, self._key, time_ns=self._clock.time_ns()
+            )
             accepted = self._journal.append(stream, sealed)
             self._head = head
             self._keep(head)

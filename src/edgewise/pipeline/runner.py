@@ -31,6 +31,7 @@ from edgewise.pipeline.base import (
     Transform,
     WhenFull,
 )
+from edgewise.pipeline.evidence import Evidence, Witness
 from edgewise.pipeline.live import Listeners, LivePictures
 from edgewise.pipeline.queue import BoundedQueue
 from edgewise.pipeline.scheduler import Lane
@@ -128,6 +129,8 @@ class PipelineRunner:
         pictures: JPEGs of what it sees.
         listeners: Who wants to hear of each observation.
         frames: Who wants each picture that is read, masked.
+        witness: Makes the evidence that goes into events; None for none.
+        is_heard: Whether anybody decides on an event, so that it needs evidence.
     """
 
     def __init__(
@@ -147,6 +150,8 @@ class PipelineRunner:
         backoff: Backoff | None = None,
         mask: Mask | None = None,
         on_frame: Callable[[Frame], None] = lambda _: None,
+        witness: Witness | None = None,
+        is_heard: Callable[[Event], bool] = lambda _: True,
     ) -> None:
         self.name = name
         self.source = source
@@ -160,6 +165,8 @@ class PipelineRunner:
         self._backoff = backoff or Backoff()
         self._mask = mask or Mask(())
         self._on_frame = on_frame
+        self._witness = witness
+        self._is_heard = is_heard
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
         self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
@@ -317,9 +324,13 @@ class PipelineRunner:
         blobs: tuple[str, ...] = ()
         with self._counting_errors(number):  # an alarm without its picture is better than none
             blobs = self._snapshot(observation)
+        evidence: Evidence | None = None
+        if self._witness is not None and any(map(self._is_heard, observation.events)):
+            with self._counting_errors(number), self._lane.turn():
+                evidence = self._witness.testify(observation)
         for event in observation.events:
             with self._counting_errors(number):
-                self._on_event(msgspec.structs.replace(event, blobs=event.blobs + blobs))
+                self._on_event(_with(event, blobs, evidence))
 
     def _snapshot(self, observation: Observation) -> tuple[str, ...]:
         """The picture as it was taken; where the boxes are stands in the events."""
@@ -372,6 +383,15 @@ class PipelineRunner:
             if phase in _NEXT[self._state.phase]:
                 self._state = msgspec.structs.replace(self._state, phase=phase, **fields)
             self._changed.notify_all()
+
+
+def _with(event: Event, blobs: tuple[str, ...], evidence: Evidence | None) -> Event:
+    """The event with what it was seen with."""
+    if evidence is None:
+        return msgspec.structs.replace(event, blobs=event.blobs + blobs)
+    stored = (evidence.input,) if evidence.input else ()
+    body = {**event.body, "evidence": msgspec.to_builtins(evidence)}
+    return msgspec.structs.replace(event, body=body, blobs=event.blobs + blobs + stored)
 
 
 def _counts(transforms: Sequence[Transform]) -> dict[str, Mapping[str, int]]:

@@ -178,7 +178,9 @@ class Safekeeping:
             self._attempt(name)
 
     def stop(self) -> list[EdgewiseError]:
-        """Brings every device to its fail-safe state, where it stays; returns what did not answer."""
+        """Brings every device to its fail-safe state, where it stays; returns what did not answer. Once is enough."""
+        if self._ending:
+            return []
         self._ending = True
         wanted = [device for device in self._devices.values() if fail_safe(device.settings)]
         return [error for error in self._pool.map(self._bring_to_rest, wanted) if error]

@@ -124,6 +124,7 @@ class Checker:
         self._key = key
         self._name = name
         self._sequence = 0
+        self._bare: Record | None = None
         self.faults: list[Fault] = []
         self.head: Head | None = None
         self.checked = 0
@@ -147,6 +148,7 @@ class Checker:
 
     def _follow(self, record: Record) -> None:
         if SEAL not in record.body:
+            self._bare = record
             if self.head is not None:
                 self._fault(record, "it has no seal")
             return
@@ -174,7 +176,9 @@ class Checker:
 
     def _check_place(self, record: Record, mark: Seal) -> None:
         if self.head is None:
-            return  # older ones were removed by retention, as the ledger says
+            if self._bare is not None and mark.number != 1:
+                self._fault(self._bare, "it has no seal")
+            return  # older ones were removed by retention, or are from before there were seals
         if mark.number != self.head.number + 1:
             gap = mark.number - self.head.number - 1
             self._fault(record, f"{gap} records are missing before it" if gap > 0 else "it stands in the wrong place")
@@ -187,10 +191,11 @@ class Checker:
         from cryptography.exceptions import InvalidSignature
 
         try:
-            self._key.verify(bytes.fromhex(signature), bytes.fromhex(digest))
+            raw = bytes.fromhex(signature)
+            self._key.verify(raw, bytes.fromhex(digest))
         except (InvalidSignature, ValueError):
             return False
-        return True
+        return raw.hex() == signature
 
     def _fault(self, record: Record, problem: str) -> None:
         self.faults.append(Fault(record.sequence, problem))

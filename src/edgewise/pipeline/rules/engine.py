@@ -168,6 +168,10 @@ class RuleEngine:
         """Devices whose state the rules look at when they decide on a sample; None when that cannot be told."""
         return self._bundle_for(event).needs.devices
 
+    def hears(self, event: Event) -> bool:
+        """Whether any rule listens to such a sample."""
+        return bool(self._bundle_for(event).listeners)
+
     def sources(self) -> Iterator[tuple[int, str, str]]:
         """Each source that a rule names: the rule's number, the field, the name."""
         for rule in self._rules:
