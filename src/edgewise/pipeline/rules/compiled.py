@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgewise.errors import RuleError
 from edgewise.pipeline.base import Action, Event
+from edgewise.pipeline.rules import expression
 from edgewise.pipeline.rules.expression import Expression, Past, make_context
 from edgewise.pipeline.rules.memory import Key, Memory, field_of, matches
 from edgewise.pipeline.rules.schedule import Place, Schedule, moment, needs_sun, parse_at, parse_between, parse_days
@@ -257,7 +258,7 @@ class CompiledRule:
         """Whether the rule is in force at a time."""
         return self._between is None or self._between.holds(time_ns, self._place)
 
-    def holds(self, scope: Scope, why: dict[str, Any]) -> bool:
+    def holds(self, scope: expression.Scope, why: dict[str, Any]) -> bool:
         """Whether its condition is true."""
         return self._when is None or self._when.holds(scope, why)
 
@@ -266,7 +267,7 @@ class CompiledRule:
         when = self._step_when["unless" if listener.role.is_unless else "after", listener.role.step]
         return when is None or when.holds(scope, {})
 
-    def actions(self, scope: Scope, why: dict[str, Any], *, key: str, from_ns: int) -> tuple[Action, ...]:
+    def actions(self, scope: expression.Scope, why: dict[str, Any], *, key: str, from_ns: int) -> tuple[Action, ...]:
         """What it wants done."""
         return tuple(
             Action(

@@ -117,9 +117,7 @@ class Expression:
         RuleError: It does not compile, or names what nobody knows.
     """
 
-    def __init__(
-        self, source: str, *, rule: str, field: str, variables: Iterable[str], own: str | None = None
-    ) -> None:
+    def __init__(self, source: str, *, rule: str, field: str, variables: Iterable[str], own: str | None = None) -> None:
         self._source = source
         self._rule = rule
         self._field = field
@@ -312,6 +310,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return value.isoformat() if isinstance(value, datetime.datetime) else value
+
+
+def chain_of(path: str) -> tuple[str, ...]:
+    """The keys of a member chain as it stands in ``why``; none when it is something else."""
+    found = _CHAIN.fullmatch(path)
+    return tuple(key.strip("\"'") for key in _KEY.findall(path)) if found and found["chain"] else ()
 
 
 def _paths(source: str) -> dict[str, tuple[str, ...]]:
