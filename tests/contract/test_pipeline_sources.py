@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.publish as publish
 import pytest
+from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import (
@@ -30,6 +31,7 @@ from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
 from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
+from edgewise.pipeline.sources.modbus import ModbusSettings, ModbusSource, RegisterSettings
 from edgewise.pipeline.sources.mqtt import MqttSource, MqttSourceSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings, ReadingsSource
 from edgewise.pipeline.sources.replay import ReplaySettings, ReplaySource
@@ -37,6 +39,7 @@ from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
 from edgewise.testing.broker import Mosquitto, free_port
+from edgewise.testing.industry import ModbusServer
 from edgewise.testing.pipeline import (
     NAME,
     PATIENCE_S,
@@ -166,6 +169,32 @@ class TestMqtt(ConnectedSourceContract):
     def mend(self) -> None:
         self.server.start()
         self.publish("hall", retain=True)
+
+
+class TestModbus(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def device(self) -> Iterator[None]:
+        with ModbusServer(SimDevice(1, simdata=[SimData(0, values=[7], datatype=DataType.REGISTERS)])) as self.server:
+            yield
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        settings = ModbusSettings("127.0.0.1", {"a": RegisterSettings(0)}, self.server.port, interval_s=0.05)
+        return ModbusSource(NAME, settings, clock=clock)
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return ModbusSource(NAME, ModbusSettings("127.0.0.1", {"a": RegisterSettings(0)}, free_port()), clock=clock)
+
+    def hush(self) -> None:
+        self.server.hush()
+
+    def flood(self) -> None:
+        self.server.wait_asked(len(self.server.asked) + 12)
+
+    def cut(self) -> None:
+        self.server.stop()
+
+    def mend(self) -> None:
+        self.server.start()
 
 
 class TestRtsp(ConnectedSourceContract):
@@ -332,6 +361,7 @@ def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
         RtspSettings("rtsp://x"),
         ReadingsSettings(),
         ReplaySettings("x"),
+        ModbusSettings("x", {"a": RegisterSettings(0)}),
         MqttSourceSettings(("house/#",)),
     )
     for settings in every:

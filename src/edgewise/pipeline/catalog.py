@@ -32,6 +32,7 @@ SOURCES: dict[str, str] = {
     "readings": "edgewise.pipeline.sources.readings:ReadingsSource",
     "mqtt": "edgewise.pipeline.sources.mqtt:MqttSource",
     "replay": "edgewise.pipeline.sources.replay:ReplaySource",
+    "modbus": "edgewise.pipeline.sources.modbus:ModbusSource",
 }
 TRANSFORMS: dict[str, str] = {
     "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",

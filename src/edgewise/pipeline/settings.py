@@ -14,6 +14,7 @@ from edgewise.pipeline.recorder import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings
+from edgewise.pipeline.sources.modbus import ModbusSettings
 from edgewise.pipeline.sources.mqtt import MqttSourceSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings
 from edgewise.pipeline.sources.replay import ReplaySettings
@@ -52,6 +53,7 @@ SourceSettings: TypeAlias = (
     | ReadingsSettings
     | MqttSourceSettings
     | ReplaySettings
+    | ModbusSettings
     | ExternalSettings
 )
 TransformSettings: TypeAlias = (

@@ -1,0 +1,118 @@
+"""Real industrial servers for tests, each on a free port of the loopback, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from edgewise.errors import UnavailableError
+from edgewise.testing.broker import free_port
+
+if TYPE_CHECKING:
+    from pymodbus.simulator import SimDevice
+
+T = TypeVar("T")
+PATIENCE_S = 20.0
+
+
+class _Server:
+    """A server of asyncio that can be stopped and started again. A context manager."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts it and returns when it answers."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._call(self._open())
+
+    def stop(self) -> None:
+        """Ends it; its connections break."""
+        if self._loop is None or self._thread is None:
+            return
+        self._call(self._shut())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_S)
+        self._loop.close()
+        self._loop = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+
+    async def _open(self) -> None:
+        raise NotImplementedError
+
+    async def _shut(self) -> None:
+        raise NotImplementedError
+
+
+class ModbusServer(_Server):
+    """A Modbus TCP server (pymodbus).
+
+    Args:
+        devices: What it serves.
+    """
+
+    def __init__(self, *devices: SimDevice) -> None:
+        super().__init__()
+        self._devices = list(devices)
+        self._server: Any = None
+        self.asked: list[tuple[int, int, int]] = []
+        self._changed = threading.Condition()
+        self._silent = threading.Event()
+
+    def write(self, *, unit: int, function: int, address: int, values: list[Any]) -> None:
+        """Sets registers or bits."""
+        self._call(self._server.async_setValues(unit, function, address, values))
+
+    def hush(self) -> None:
+        """Its connections stay, and it answers nothing any more."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._silent.wait)
+
+    def wait_asked(self, count: int) -> None:
+        """Waits until it has been asked that often."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.asked) >= count, PATIENCE_S):
+                raise UnavailableError(f"asked {len(self.asked)} times, not {count}")
+
+    def stop(self) -> None:
+        """Ends it; its connections break."""
+        self._silent.set()
+        super().stop()
+
+    async def _open(self) -> None:
+        from pymodbus.server import ModbusTcpServer
+
+        self._server = ModbusTcpServer(self._devices, address=(self.host, self.port), trace_pdu=self._note)
+        await self._server.serve_forever(background=True)
+
+    async def _shut(self) -> None:
+        await self._server.shutdown()
+
+    def _note(self, sending: bool, pdu: Any) -> Any:
+        if not sending:
+            with self._changed:
+                self.asked.append((pdu.function_code, pdu.address, pdu.count))
+                self._changed.notify_all()
+        return pdu
