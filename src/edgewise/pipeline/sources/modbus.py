@@ -219,7 +219,7 @@ def spans(settings: ModbusSettings) -> list[Span]:
     )
     for each in wanted:
         last = found[-1] if found else None
-        end = each.address + each.count
+        end = each.address + each.size
         if (
             last is not None
             and (last.unit, last.table) == (each.unit, each.table)
