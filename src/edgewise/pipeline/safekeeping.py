@@ -65,7 +65,7 @@ class Safekeeping:
         devices: All, by name.
         busy: For each the lock that whoever commands it holds.
         clock: For what is due when.
-        held: Whether somebody holds a device: then it is where that one wants it.
+        held: Whether somebody holds a device: then a start leaves it where that one wants it, unless it is a lock.
         done: Called with the device when the node has brought it somewhere: nobody holds it any more.
         told: Called with what was done, and once with what could not be done at first.
     """
@@ -164,8 +164,10 @@ class Safekeeping:
             first = name in self._unseen
             self._unseen.discard(name)
         wanted = found_at_start(settings)
-        relock_s = settings.relock_s if isinstance(settings, LockSettings) else 0.0
-        if first and wanted and not confirms(state, wanted) and (relock_s or not self._held(name)):
+        # Who set a light or a heating may have meant it for longer than the node lived; a door is never left open.
+        meant = not isinstance(settings, LockSettings) and self._held(name)
+        if first and wanted and not confirms(state, wanted) and not meant:
+            relock_s = settings.relock_s if isinstance(settings, LockSettings) else 0.0
             self._schedule(name, relock_s, Reason.START, wanted)
         safe = fail_safe(settings)
         late = self._suspect_until.get(name, 0.0) > self._clock.monotonic()
