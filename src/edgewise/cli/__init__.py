@@ -61,6 +61,7 @@ _COMMANDS = (
     ("people", "people:app", "The people the node knows by face."),
     ("series", "series:app", "Pack recorded series into little space."),
     ("journal", "journal:app", "Prove that nothing was lost."),
+    ("rules", "rules:app", "Try rules on what was recorded."),
     ("config", "config:app", "Check and show settings."),
     ("doctor", "doctor:doctor", "What this machine can do, and what mends the rest."),
     ("bench", "bench:bench", "Measure a model's variants on this machine."),

@@ -50,11 +50,22 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _rules(settings: Settings) -> Iterator[Fault]:
+    location = settings.node.location
+    try:
+        RuleEngine([], location)
+    except RuleError as error:
+        yield Fault("node.location.timezone", error.message, error.hint)
+        return
     for number, rule in enumerate(settings.rules):
         try:
-            RuleEngine([rule])
+            engine = RuleEngine([rule], location)
         except RuleError as error:
             yield Fault(f"rules[{number}].{error.facts['field']}", error.message, error.hint)
+            continue
+        for _, field, source in engine.sources():
+            if source not in settings.pipelines:
+                problem = f"rule {rule.name!r} looks at {source!r}, which is no pipeline"
+                yield Fault(f"rules[{number}].{field}", problem, nearest(source, settings.pipelines))
 
 
 def _models(settings: Settings) -> Iterator[Fault]:
