@@ -1,4 +1,4 @@
-"""``POST /v1/models/{name}/predict``: a picture or a series in, a typed result out."""
+"""``POST /v1/models/{name}/predict``: a picture, a sound or a series in, a typed result out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "/v1/models/"
 _SUFFIX = "/predict"
-ACCEPTED = ["image/*", "application/octet-stream", "text/csv", "application/json", "multipart/form-data"]
+ACCEPTED = ["image/*", "audio/*", "application/octet-stream", "text/csv", "application/json", "multipart/form-data"]
 # Query fields that are not options of the model's task.
 _OWN_FIELDS = {"draw", "version"}
 # Names of Python parameters of ``Model.predict``.
@@ -159,7 +159,7 @@ def read_input(body: memoryview, content_type: bytes) -> Any:
         InputError: There is no input in it.
     """
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
-    if media_type.startswith("image/") or media_type in {"application/octet-stream", "text/csv", ""}:
+    if media_type.startswith(("image/", "audio/")) or media_type in {"application/octet-stream", "text/csv", ""}:
         return bytes(body)
     if media_type == "application/json":
         return _from_json(body)

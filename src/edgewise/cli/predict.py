@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgewise.models.prediction import Prediction
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm"}
+SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
 SERIES = {".npy", ".csv"}
 BATCH = 16
 
@@ -35,7 +36,7 @@ def predict(
     save: Annotated[Path | None, Parameter(help="Folder for pictures with the result drawn on them.")] = None,
     json: JsonFlag = False,
 ) -> int:
-    """Run a model on pictures or series and print what it says.
+    """Run a model on pictures, sounds or series and print what it says.
 
     Ends with exit code 1 when a file could not be used; the others are done all the same.
 
@@ -56,7 +57,7 @@ def predict(
 
     with load(model, variant=variant) as loaded:
         output.note_fallback(loaded.session)
-        kinds = SERIES if loaded.manifest.inputs[0].kind == "series" else PICTURES
+        kinds = {"series": SERIES, "audio": SOUNDS}.get(loaded.manifest.inputs[0].kind, PICTURES)
         files = list(find_files(inputs, kinds))
         places = drawing_places(files)
         if save:

@@ -21,7 +21,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     Attributes:
         state: ``ready`` when it is loaded, else ``unavailable`` with the ``reason``.
         task: What it does: a kind from the task catalogue.
-        input: What it takes: ``image``, ``series`` or ``tensor``.
+        input: What it takes: ``image``, ``audio``, ``series`` or ``tensor``.
         shipped: Whether it came with Edgewise.
     """
 
