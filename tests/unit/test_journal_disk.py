@@ -261,17 +261,20 @@ if limit := int(sys.argv[2]):
 accepted = 0
 try:
     for step in range(10_000):
-        accepted = journal.append("events", [Entry("k", {"x": "x" * 5000})] * 4)[-1]
+        accepted = journal.append("events", [Entry("k", {"x": "x" * 5000})] * int(sys.argv[3]))[-1]
 except RetryError as error:
     print(error.code, accepted)
 assert len(journal.read("events", limit=10**6)) == accepted
 """
 
 
-def fill_up(folder: Path, *, file_bytes: int = 0) -> tuple[str, int]:
+def fill_up(folder: Path, *, file_bytes: int = 0, batch: int = 4) -> tuple[str, int]:
     """Appends until the disk (or the file) is full; the error's code and the last sequence accepted."""
     done = subprocess.run(
-        [sys.executable, "-c", FILL_UP, str(folder), str(file_bytes)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FILL_UP, str(folder), str(file_bytes), str(batch)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     code, accepted = done.stdout.split()
@@ -289,8 +292,9 @@ def check_after_full(folder: Path, accepted: int) -> None:
         journal.close()
 
 
-def test_files_that_may_not_grow_lose_nothing(tmp_path: Path) -> None:
-    code, accepted = fill_up(tmp_path, file_bytes=8 << 20)
+@pytest.mark.parametrize("batch", [4, 120], ids=["small groups", "large groups"])
+def test_files_that_may_not_grow_lose_nothing(tmp_path: Path, batch: int) -> None:
+    code, accepted = fill_up(tmp_path, file_bytes=8 << 20, batch=batch)
     assert code in {"storage_full", "unavailable"}
     assert accepted > 0
     check_after_full(tmp_path, accepted)
@@ -309,8 +313,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path) -> None:
-    code, accepted = fill_up(small_disk)
+@pytest.mark.parametrize("batch", [4, 120], ids=["small groups", "large groups"])
+def test_a_full_disk_is_told_and_loses_nothing(small_disk: Path, batch: int) -> None:
+    code, accepted = fill_up(small_disk, batch=batch)
     assert code == "storage_full"
     assert accepted > 0
     subprocess.run(["mount", "-o", "remount,size=32m", small_disk], check=True)

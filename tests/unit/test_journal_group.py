@@ -139,3 +139,17 @@ def test_an_interrupted_leader_hands_the_lead_on() -> None:
     for thread in (leader, *followers):
         thread.join(30)
     assert sorted(results) == [0, 1, 2]
+
+
+def test_a_heavy_group_does_not_wait_for_those_who_still_prepare_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    yielded: list[float] = []
+    monkeypatch.setattr("edgewise.journal.group.time.sleep", yielded.append)
+    recorder = Recorder()
+    recorder.go.release(2)
+    commit = GroupCommit(recorder.run)
+    commit._expected = 8
+    commit.submit(lambda: 1, size=10 << 20)
+    assert yielded == []
+    commit._expected = 8
+    commit.submit(lambda: 1, size=1000)
+    assert len(yielded) > 1

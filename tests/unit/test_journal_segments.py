@@ -1,5 +1,6 @@
 """Segments: filled, compacted, removed, begun from the first format, and what a crash at any moment of that leaves."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -187,6 +188,37 @@ def test_when_there_is_no_room_for_a_next_segment_the_newest_grows(
     assert numbers(journal.read("slow")) == list(range(61))
 
 
+def test_groups_of_all_sizes_lie_behind_each_other_however_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_BUFFER_BYTES", 64 << 10)
+    monkeypatch.setattr(segments, "_LARGE_GROUP_BYTES", 10_000)
+    chance = random.Random(3)
+    journal = open_journal(tmp_path, segment_bytes=1 << 20)
+    for number in range(60):
+        journal.append("slow", entries(number, size=chance.choice([1, 3000, 9_900, 20_000, 65_536, 200_000])))
+        if number % 7 == 0:
+            journal.close()
+            journal = open_journal(tmp_path, segment_bytes=1 << 20)
+            assert journal.verify() == 0
+    assert numbers(journal.read("slow", limit=100)) == list(range(60))
+    assert not journal.losses()
+    journal.close()
+
+
+def test_a_file_system_that_has_no_way_past_the_page_cache_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(segments, "_DirectFile", refuse)
+    journal = open_journal(tmp_path)
+    journal.append("slow", entries(*range(4), size=200_000))
+    assert numbers(journal.read("slow")) == [0, 1, 2, 3]
+    journal.close()
+
+
 def test_a_reader_beside_the_node_follows_through_full_and_removed_segments(
     journal: DiskJournal, tmp_path: Path
 ) -> None:
@@ -243,9 +275,11 @@ class CrashEverywhere:
             self.busy = False
 
 
+@pytest.mark.parametrize("large_bytes", [500, 1 << 20], ids=["past the page cache", "through it"])
 def test_a_crash_at_any_moment_loses_nothing_accepted_and_all_figures_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_bytes: int
 ) -> None:
+    monkeypatch.setattr(segments, "_LARGE_GROUP_BYTES", large_bytes)
     accepted: dict[str, int] = {"fast": 0, "slow": 0}
     acked = 0
 

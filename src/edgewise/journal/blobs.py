@@ -8,6 +8,7 @@ out each other and not the pictures. Each eviction is counted in ``evictions.jso
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -274,6 +275,24 @@ class BlobStore:
             self._path(blob).unlink(missing_ok=True)
             del self._blobs[blob.digest]
             self._bytes[self._bound_of(blob.media_type)] -= blob.size
+
+
+def read_blob(folder: Path, digest: str) -> bytes:
+    """The content of a blob in a store's folder, also beside a process that writes it.
+
+    Raises:
+        NotFoundError: It is not kept (any more).
+        CorruptError: The file was damaged.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise _unknown(digest)
+    for path in (folder / digest[:2]).glob(f"{digest}*"):
+        with contextlib.suppress(FileNotFoundError):
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise CorruptError(f"Blob {digest} was damaged on disk.", name=digest)
+            return data
+    raise _unknown(digest)
 
 
 def _scan(folder: Path) -> dict[str, BlobStat]:

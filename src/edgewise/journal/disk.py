@@ -142,7 +142,7 @@ class DiskJournal:
         size = sum(payload.size for payload in payloads)
         if size > target.settings.max_bytes:
             raise too_large(stream, size, limit=target.settings.max_bytes)
-        accepted = self._submit(self._accept, target, payloads, size)
+        accepted = self._group.submit(functools.partial(self._accept, target, payloads, size), size=size)
         return accepted if accepted is not None else self._append_when_free(target, payloads, size)
 
     def read(

@@ -2,7 +2,8 @@
 
 The first thread that finds nobody at work leads: it runs what has gathered, wakes those whose work is done, and hands
 the lead to one of those that came meanwhile. Before it starts, the new leader yields a few times to the threads just
-woken, so that a group holds nearly all of them and not every other one. No thread of its own, no timer; a lone caller
+woken, so that a group holds nearly all of them and not every other one. It does not when the group is heavy already:
+those that still prepare theirs then do so while this one is written. No thread of its own, no timer; a lone caller
 waits for nobody.
 """
 
@@ -20,13 +21,18 @@ _PATIENCE = 10
 """How often a leader yields the processor, at most, to threads that are about to hand in more work."""
 
 
+_HEAVY_BYTES = 512 << 10
+"""A group that writes this much gains less from company than from being written while others prepare the next."""
+
+
 class Work(Generic[T]):
     """One action and what came of it. ``GroupCommit`` runs it at most once."""
 
-    __slots__ = ("_signal", "action", "error", "leads", "result")
+    __slots__ = ("_signal", "action", "error", "leads", "result", "size")
 
-    def __init__(self, action: Callable[[], T]) -> None:
+    def __init__(self, action: Callable[[], T], size: int) -> None:
         self.action = action
+        self.size = size
         self.result: T
         self.error: BaseException | None = None
         self.leads = False
@@ -58,9 +64,12 @@ class GroupCommit:
         self._width = 1  # size of the newest group
         self._expected = 1  # threads that were at it when that group was done
 
-    def submit(self, action: Callable[[], T]) -> T:
-        """Runs ``action`` within a group; returns its result, or raises its error, once the group is done."""
-        work = Work(action)
+    def submit(self, action: Callable[[], T], *, size: int = 0) -> T:
+        """Runs ``action``, which writes about ``size`` bytes, within a group.
+
+        Returns its result, or raises its error, once the group is done.
+        """
+        work = Work(action, size)
         with self._gate:
             leads, self._busy = not self._busy, True
             if not leads:
@@ -87,7 +96,7 @@ class GroupCommit:
     def _lead(self, own: Work[T]) -> None:
         group: list[Work[object]] = [own]  # type: ignore[list-item]
         try:
-            self._gather()
+            self._gather(own)
             with self._gate:
                 group += self._queue
                 self._queue = []
@@ -102,10 +111,11 @@ class GroupCommit:
                 work.wake()
             self._pass_on()
 
-    def _gather(self) -> None:
+    def _gather(self, own: Work[T]) -> None:
         """Gives the threads that the last group set free a moment to come back."""
         for _ in range(_PATIENCE):
-            if len(self._queue) + 1 >= self._expected:
+            queue = self._queue[:]
+            if len(queue) + 1 >= self._expected or own.size + sum(work.size for work in queue) >= _HEAVY_BYTES:
                 return
             time.sleep(0)
 
