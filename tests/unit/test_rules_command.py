@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from edgewise.cli import run
+from edgewise.errors import TooLargeError
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.disk import DiskJournal
+from edgewise.pipeline.base import Event
+from edgewise.pipeline.rules import Do, RuleSettings, trial
+from edgewise.pipeline.rules.trial import try_rules
 from edgewise.types import Entry
 
 SECOND = 10**9
@@ -198,3 +202,17 @@ def test_a_line_that_is_no_record_is_named(folder: Path, capfd: pytest.CaptureFi
         code, said = try_on(folder, capfd, "--events", str(folder / "records.jsonl"), json_out=False)
         assert code == 5
         assert says in said
+
+
+def test_a_trial_that_takes_too_long_is_given_up() -> None:
+    rule = RuleSettings("any", "a", (Do("lamp", "turn_on"),))
+    with pytest.raises(TooLargeError, match="too long"):
+        try_rules([rule], (Event("a", "s", SIX + n, {}) for n in range(1000)), in_time=lambda: False)
+
+
+def test_a_rhythm_over_years_is_refused_rather_than_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_MAX_TICKS", 1000)
+    rule = RuleSettings("any", "time", (Do("lamp", "turn_on"),), every_s=1.0)
+    records = [Event("a", "s", SIX + n * 10**17, {}) for n in range(2)]
+    with pytest.raises(TooLargeError, match="times"):
+        try_rules([rule], records)

@@ -9,12 +9,14 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 # These never end; their own tests read them.
 ENDLESS = {"/v1/events/stream", "/v1/observations/stream", "/v1/cameras/{name}/live"}
 # Whether these take a body depends on what a schema cannot say: that bytes are a picture with a face, that data fit a
-# tensor's shape, that a command is one of this device's kind, that each channel of a reading has a name.
+# tensor's shape, that a command is one of this device's kind, that a rule compiles, that each channel of a reading has
+# a name.
 CONTENT_DECIDES = {
     "/v1/models/{name}/predict",
     "/v1/people",
     "/v1/cameras/{name}/frames",
     "/v1/devices/{name}/commands",
+    "/v1/rules/test",
     "/v1/sources/{name}/readings",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",

@@ -20,6 +20,7 @@ from edgewise.pipeline.rules.trial import Difference, Expectation, Recorded, Rep
 _TAGS = ["rules"]
 MAX_RULES = 1000
 MAX_RECORDS = 50_000
+MAX_S = 10.0
 _DAY_S = 86400
 
 
@@ -67,7 +68,9 @@ def list_rules(context: Injected) -> RuleList:
 @post("/v1/rules/test", tags=_TAGS, status_code=200)
 @blocking
 def try_on_records(data: JSONBody[TrialRequest], context: Injected) -> TrialAnswer:
-    """Replays recorded events and readings against rules; acts on nothing. At most 50,000 records."""
+    """Replays recorded events and readings against rules; acts on nothing. At most 50,000 records, and ten
+    seconds.
+    """
     node = context.node
     file = RuleFile(data.rules or node.settings.rules, node.settings.node.location, node.settings.devices)
     from_ns, to_ns = _nanoseconds(data.start), _nanoseconds(data.end)
@@ -78,6 +81,7 @@ def try_on_records(data: JSONBody[TrialRequest], context: Injected) -> TrialAnsw
         from_ns = from_ns or (to_ns or node.clock.time_ns()) - _DAY_S * 10**9
         found = journal_records(node.journal, from_ns=from_ns - horizon_ns(file), to_ns=to_ns)
         records = [event for event, _ in zip(found, range(MAX_RECORDS + 1), strict=False)]
+    until = node.clock.monotonic() + MAX_S
     people = {person.name: person.preferences for person in node.people.list()}
     report = try_rules(
         file.rules,
@@ -88,6 +92,7 @@ def try_on_records(data: JSONBody[TrialRequest], context: Injected) -> TrialAnsw
         from_ns=from_ns,
         to_ns=to_ns,
         max_records=MAX_RECORDS,
+        in_time=lambda: node.clock.monotonic() < until,
     )
     difference = compare(data.expect, report) if data.expect else None
     right = not report.failed and (difference is None or not (difference.missing or difference.unexpected))

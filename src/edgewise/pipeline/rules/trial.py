@@ -7,7 +7,7 @@ earlier firings did. People are known by name, with the preferences that are giv
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +24,8 @@ from edgewise.pipeline.sinks.virtual import VirtualDevice
 MAX_RECORDS = 5_000_000
 # Firings that are told one by one; more are counted.
 MAX_TOLD = 10_000
-_MAX_TICKS = 2_000_000
+_MAX_TICKS = 1_000_000
+_ASKED_EVERY = 100
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -173,6 +174,7 @@ def try_rules(
     from_ns: int = 0,
     to_ns: int = 0,
     max_records: int = MAX_RECORDS,
+    in_time: Callable[[], bool] = lambda: True,
 ) -> Report:
     """Asks rules about recorded samples, and about the time between them.
 
@@ -185,13 +187,14 @@ def try_rules(
         from_ns: Firings before it are not told; 0 tells all.
         to_ns: Where to end; 0 ends with the last record.
         max_records: More are refused.
+        in_time: Asked now and then; when it says no, the trial is given up.
 
     Raises:
         RuleError: A rule does not compile.
-        TooLargeError: There are too many records, or times between them.
+        TooLargeError: There are too many records, or times between them, or it took too long.
     """
     engine = RuleEngine(rules, location)
-    return _Trial(engine, devices or {}, people or {}, from_ns).run(records, to_ns, max_records)
+    return _Trial(engine, devices or {}, people or {}, from_ns, in_time).run(records, to_ns, max_records)
 
 
 class _Trial:
@@ -201,16 +204,19 @@ class _Trial:
         devices: Mapping[str, DeviceSettings],
         people: Mapping[str, Mapping[str, Any]],
         from_ns: int,
+        in_time: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._devices = {name: VirtualDevice(name, settings) for name, settings in devices.items()}
         self._people = people
         self._from_ns = from_ns
+        self._in_time = in_time
         self._memory = engine.memory()
         self._fired: list[Fired] = []
         self._failed: list[Failed] = []
         self._counts = dict.fromkeys(engine.names, 0)
         self._ticks = 0
+        self._decided = 0
 
     def run(self, records: Iterable[Event], to_ns: int, max_records: int) -> Report:
         count, first_ns, last_ns = 0, 0, 0
@@ -257,6 +263,9 @@ class _Trial:
         return {name: device.state for name, device in self._devices.items()}
 
     def _keep(self, decision: Decision, now_ns: int) -> None:
+        self._decided += 1
+        if self._decided % _ASKED_EVERY == 0 and not self._in_time():
+            raise TooLargeError("It takes too long", hint="Name a shorter time, or fewer rules.")
         for firing in decision.firings:
             at_ns = firing.due_ns or firing.sample.time_ns
             problem = "; ".join(self._perform(firing))
