@@ -33,13 +33,14 @@ from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
 from edgewise.pipeline.sources.modbus import ModbusSettings, ModbusSource, RegisterSettings
 from edgewise.pipeline.sources.mqtt import MqttSource, MqttSourceSettings
+from edgewise.pipeline.sources.opcua import OpcUaSettings, OpcUaSource
 from edgewise.pipeline.sources.readings import ReadingsSettings, ReadingsSource
 from edgewise.pipeline.sources.replay import ReplaySettings, ReplaySource
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
 from edgewise.testing.broker import Mosquitto, free_port
-from edgewise.testing.industry import ModbusServer
+from edgewise.testing.industry import ModbusServer, OpcUaServer
 from edgewise.testing.pipeline import (
     NAME,
     PATIENCE_S,
@@ -189,6 +190,46 @@ class TestModbus(ConnectedSourceContract):
 
     def flood(self) -> None:
         self.server.wait_asked(len(self.server.asked) + 12)
+
+    def cut(self) -> None:
+        self.server.stop()
+
+    def mend(self) -> None:
+        self.server.start()
+
+
+@pytest.fixture(scope="module")
+def plant() -> Iterator[OpcUaServer]:
+    """A server of variables, which takes seconds to start."""
+    with OpcUaServer(dict.fromkeys("abc", 1.0)) as server:
+        yield server
+
+
+class TestOpcUa(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def running(self, plant: OpcUaServer) -> Iterator[None]:
+        self.server = plant
+        yield
+        plant.answer()
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        nodes = {name: f"ns=2;s={name}" for name in "abc"}
+        settings = OpcUaSettings(self.server.url, nodes, interval_s=0.05, queue=3)
+        self.source = OpcUaSource(NAME, settings, clock=clock)
+        return self.source
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        settings = OpcUaSettings(f"opc.tcp://127.0.0.1:{free_port()}/", {"a": "ns=2;s=a"})
+        return OpcUaSource(NAME, settings, clock=clock)
+
+    def hush(self) -> None:
+        self.server.hush()
+
+    def flood(self) -> None:
+        step = 0.0
+        while not self.source.dropped:
+            step += 1
+            self.server.write("a", step)
 
     def cut(self) -> None:
         self.server.stop()
@@ -362,6 +403,7 @@ def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
         ReadingsSettings(),
         ReplaySettings("x"),
         ModbusSettings("x", {"a": RegisterSettings(0)}),
+        OpcUaSettings("opc.tcp://x", {"a": "i=1"}),
         MqttSourceSettings(("house/#",)),
     )
     for settings in every:

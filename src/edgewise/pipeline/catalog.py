@@ -33,6 +33,7 @@ SOURCES: dict[str, str] = {
     "mqtt": "edgewise.pipeline.sources.mqtt:MqttSource",
     "replay": "edgewise.pipeline.sources.replay:ReplaySource",
     "modbus": "edgewise.pipeline.sources.modbus:ModbusSource",
+    "opcua": "edgewise.pipeline.sources.opcua:OpcUaSource",
 }
 TRANSFORMS: dict[str, str] = {
     "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",

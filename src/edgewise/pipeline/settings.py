@@ -16,6 +16,7 @@ from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings
 from edgewise.pipeline.sources.modbus import ModbusSettings
 from edgewise.pipeline.sources.mqtt import MqttSourceSettings
+from edgewise.pipeline.sources.opcua import OpcUaSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings
 from edgewise.pipeline.sources.replay import ReplaySettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
@@ -54,6 +55,7 @@ SourceSettings: TypeAlias = (
     | MqttSourceSettings
     | ReplaySettings
     | ModbusSettings
+    | OpcUaSettings
     | ExternalSettings
 )
 TransformSettings: TypeAlias = (

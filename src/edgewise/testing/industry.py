@@ -40,6 +40,7 @@ class _Server:
         if self._loop is None or self._thread is None:
             return
         self._call(self._shut())
+        self._call(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
         self._loop.close()
@@ -63,6 +64,14 @@ class _Server:
 
     async def _shut(self) -> None:
         raise NotImplementedError
+
+
+async def _cancel_others() -> None:
+    """Ends what a server left running."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class ModbusServer(_Server):
@@ -116,3 +125,62 @@ class ModbusServer(_Server):
                 self.asked.append((pdu.function_code, pdu.address, pdu.count))
                 self._changed.notify_all()
         return pdu
+
+
+class OpcUaServer(_Server):
+    """An OPC UA server (asyncua) with variables ``ns=2;s=NAME``, in namespace 2.
+
+    Args:
+        values: The variables, with what they are at first.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__()
+        self._values = dict(values)
+        self._server: Any = None
+        self._nodes: dict[str, Any] = {}
+        self._silent = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"opc.tcp://{self.host}:{self.port}/edgewise"
+
+    def write(self, name: str, *values: Any) -> None:
+        """Sets a variable to these values, one after the other."""
+        for value in values:
+            self._values[name] = value
+            self._call(self._nodes[name].write_value(value))
+
+    def hush(self) -> None:
+        """Its connections stay, and it answers nothing any more until ``answer``."""
+        self._silent.clear()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._silent.wait)
+
+    def answer(self) -> None:
+        """It answers again."""
+        self._silent.set()
+
+    def stop(self) -> None:
+        """Ends it; its connections break."""
+        self._silent.set()
+        super().stop()
+
+    async def _open(self) -> None:
+        from asyncua import ua
+        from asyncua.server.server import Server
+
+        self._silent.clear()
+        self._server = Server()
+        await self._server.init()
+        self._server.set_endpoint(self.url)
+        self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        space = await self._server.register_namespace("https://edgewise.test")
+        for name, value in self._values.items():
+            objects = self._server.nodes.objects
+            self._nodes[name] = await objects.add_variable(ua.NodeId.from_string(f"ns={space};s={name}"), name, value)
+        await self._server.start()
+
+    async def _shut(self) -> None:
+        await self._server.stop()

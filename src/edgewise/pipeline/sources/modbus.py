@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -248,4 +249,5 @@ def _client(settings: ModbusSettings) -> Any:
         raise MissingExtraError(
             "Modbus needs pymodbus", hint="pip install 'edgewise[sensors]'", extra="sensors"
         ) from error
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # our error says it once
     return ModbusTcpClient(settings.host, port=settings.port, timeout=settings.timeout_s, retries=0)
