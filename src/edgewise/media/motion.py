@@ -9,7 +9,7 @@ deviation) and raises the threshold. What has changed is smoothed, so single pix
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgewise.types import Array
 
 # Every so many rows and columns of the small picture, light and noise are estimated: some hundred pixels suffice.
-_SAMPLE = 4
+_SAMPLE = 6
 # The standard deviation of normal noise is 1.4826 times its median absolute deviation, and smoothing over 3 x 3 pixels
 # leaves a third of it: twice the former is six times the latter.
 _NOISES = 2 * 1.4826
@@ -64,16 +64,16 @@ class Background:
             where: ``uint8`` of ``small_size``, 255 where movement counts and 0 elsewhere; everywhere when None.
         """
         import cv2
-        import numpy as np
 
-        small = cv2.resize(luma, self.small_size(luma), interpolation=cv2.INTER_AREA).astype("float32")
+        small = self._scaled(luma)
         if self._model is None or self._model.shape != small.shape:
             return self._begin(small, time_ns)
         gain, offset, noise, fit = _light(self._model, small)
         if fit < _FIT:
             return self._begin(small, time_ns)
         expected = cv2.addWeighted(self._model, gain, self._model, 0, offset)
-        shown = np.clip(expected, 0, 255)  # what is too bright for the camera is white, however bright
+        # What is too bright for the camera is white, however bright.
+        _, shown = cv2.threshold(expected, 255, 255, cv2.THRESH_TRUNC)
         difference = cv2.blur(cv2.subtract(small, shown), (3, 3))
         limit = max(self._threshold, _NOISES * noise)
         changed = cv2.inRange(difference, -limit, limit)
@@ -91,30 +91,47 @@ class Background:
         step = max(1, round(width / self._width))
         return max(1, width // step), max(1, height // step)
 
+    def _scaled(self, luma: Array) -> Array:
+        """The mean of the pixels behind each small one, of every second row where there are enough: half the work."""
+        import cv2
+
+        width, height = self.small_size(luma)
+        rows = luma[::2] if luma.shape[0] >= 4 * height else luma
+        small = cv2.resize(rows, (width, height), interpolation=cv2.INTER_AREA)
+        return cast("Array", small.astype("float32"))
+
     def _begin(self, small: Array, time_ns: int) -> Movement:
         self._model, self._seen_ns = small, time_ns
         return Movement(1.0, cut=True)
 
 
 def _light(model: Array, small: Array) -> tuple[float, float, float, float]:
-    """Gain and offset that turn the background into the picture, the noise that is left (standard deviation), and the
-    share of pixels that they explain.
+    """Gain and offset that turn the background into the picture, the noise that is left (median absolute deviation), and
+    the share of pixels that they explain.
 
     Least squares, twice: the second time without pixels that the first result does not explain.
     """
     import numpy as np
 
     x, y = model[::_SAMPLE, ::_SAMPLE].ravel(), small[::_SAMPLE, ::_SAMPLE].ravel()
-    near = np.abs(y - x - np.median(y - x))
-    fits = near <= 3 * np.median(near) + 1
+    near = y - x
+    near = np.abs(near - _median(near))
+    fits = near <= 3 * _median(near) + 1
     gain, offset = 1.0, 0.0
     for _ in range(2):
         gain, offset = _line(x[fits], y[fits])
         rest = np.abs(y - gain * x - offset)
-        noise = float(np.median(rest))
+        noise = _median(rest)
         fits = rest <= 6 * noise + 2
     explained = float(fits.mean()) if _GAINS[0] < gain < _GAINS[1] else 0.0
     return gain, offset, noise, explained
+
+
+def _median(values: Array) -> float:
+    """The upper one of two; a quarter of the time that numpy's own takes."""
+    import numpy as np
+
+    return float(np.partition(values, values.size // 2)[values.size // 2])
 
 
 def _line(x: Array, y: Array) -> tuple[float, float]:
