@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 import sys
@@ -82,6 +83,11 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, titl
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[\d.,]+ ?(%|s|ms|B|kB|MB|GB)?", text) is not None
+
+
+def moment(time_ns: int) -> str:
+    """A time as this machine's clock shows it, to the second."""
+    return datetime.datetime.fromtimestamp(time_ns / 1e9, tz=datetime.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def counted(count: int, what: str) -> str:

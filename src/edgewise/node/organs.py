@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
-    from edgewise.node.sealing import SealedStream
+    from edgewise.node.sealing import Readable, Report, SealedStream
+    from edgewise.node.why import Explainer
     from edgewise.people.enrol import Enrolment
     from edgewise.people.store import PeopleStore, Person
     from edgewise.pipeline.base import Event, Reading, Tools
@@ -74,7 +76,7 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
     blobs = BlobStore(
         folder / "blobs",
         max_bytes=settings.node.snapshot_bytes,
-        bounds={"video/mp4": settings.node.clip_bytes},
+        bounds={"video/mp4": settings.node.clip_bytes, "image/png": settings.node.evidence_bytes},
         max_age_s=settings.node.media_age_s,
         clock=clock,
     )
@@ -250,6 +252,41 @@ def make_pipeline(
 def trust_folder(settings: Settings) -> Path:
     """Where the node's key stands."""
     return Path(settings.node.data) / "trust"
+
+
+def check_decisions(settings: Settings, journal: Readable) -> Report:
+    """Follows the chain of decisions; see ``node.sealing.check``."""
+    from edgewise.node.sealing import check
+
+    return check(journal, "decisions", trust_folder(settings))
+
+
+@contextlib.contextmanager
+def open_explainer(settings: Settings) -> Iterator[Explainer]:
+    """Explains events from what is on disk, also beside a running node; closed afterwards.
+
+    Raises:
+        NotFoundError: The node has no journal yet.
+    """
+    from edgewise.journal.blobs import read_blob
+    from edgewise.node.why import Explainer
+
+    with contextlib.ExitStack() as opened:
+        journal = read_journal(settings)
+        opened.callback(journal.close)
+        repository = open_repository(settings)
+        opened.callback(repository.close)
+        people = open_store(settings)
+        opened.callback(people.close)
+        folder = Path(settings.node.data) / "journal" / "blobs"
+        yield Explainer(
+            journal,
+            blob=functools.partial(read_blob, folder),
+            repository=repository,
+            people=people,
+            rules=settings.rules,
+            location=settings.node.location,
+        )
 
 
 def make_decisions(

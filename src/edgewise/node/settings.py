@@ -49,6 +49,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         snapshot_bytes: Snapshots kept at most.
         location: Where it stands, and whose clock its rules go by.
         clip_bytes: Clips kept at most; they have room of their own.
+        evidence_bytes: Pictures without loss, by which decisions are done again, kept at most; the same.
         media_age_s: Snapshots and clips older than this are removed; 0 keeps them as long as there is room.
     """
 
@@ -60,6 +61,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
     location: Location = Location()
     clip_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
+    evidence_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
     media_age_s: Annotated[float, Meta(ge=0, le=3.2e9)] = 30 * 86400.0
 
 

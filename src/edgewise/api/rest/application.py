@@ -39,6 +39,7 @@ from edgewise.api.rest import (
     sources,
     system,
     webrtc,
+    why,
 )
 from edgewise.api.rest.context import Context, Streams
 from edgewise.api.rest.telephone import Telephone
@@ -53,6 +54,7 @@ _HANDLERS = (
     *models.HANDLERS,
     *people.HANDLERS,
     *events.HANDLERS,
+    *why.HANDLERS,
     *devices.HANDLERS,
     *rules.HANDLERS,
     *cameras.HANDLERS,
