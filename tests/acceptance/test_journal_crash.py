@@ -1,7 +1,8 @@
 """SIGKILL at any moment: every append that returned is there, sequences have no gaps, the audit balances.
 
 Eight threads append in a process of their own and tell what was accepted; a ninth claims and acknowledges. The process
-is killed at random moments, again and again on the same folder. ``EDGEWISE_JOURNAL_KILLS`` sets how often.
+is killed at random moments, again and again on the same folder, whose segments are small and soon full.
+``EDGEWISE_JOURNAL_KILLS`` sets how often.
 """
 
 import os
@@ -29,6 +30,7 @@ journal = DiskJournal(
     Path(sys.argv[1]),
     node="here",
     streams={"kept": StreamSettings(), "tight": StreamSettings(max_bytes=200_000, lease_s=0.01)},
+    segment_bytes=300_000,
 )
 
 def tell(*words):
@@ -37,7 +39,8 @@ def tell(*words):
 def append(thread):
     for step in range(10**9):
         stream = "kept" if step % 2 else "tight"
-        batch = [Entry("test", {"thread": thread, "step": step, "n": n, "x": "x" * 100}) for n in range(1 + step % 7)]
+        count = 1 + step % 7 if step % 60 else 700
+        batch = [Entry("test", {"thread": thread, "step": step, "n": n, "x": "x" * 100}) for n in range(count)]
         accepted = journal.append(stream, batch)
         tell("accepted", stream, accepted[0], accepted[-1], thread, step)
 
@@ -73,7 +76,7 @@ def run_until_killed(folder: Path, after_s: float, *, while_opening: bool) -> li
 
 def check(folder: Path, accepted: dict[int, tuple[str, str]], acked: dict[str, int]) -> None:
     """Opens what the crash left and holds it against what was told."""
-    journal = DiskJournal(folder, node="here", streams=STREAMS)
+    journal = DiskJournal(folder, node="here", streams=STREAMS, segment_bytes=300_000)
     try:
         assert journal.verify() == 0
         assert [balance for balance in journal.audit() if not balance.balanced] == []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgewise._lib.clock import ManualClock
-from edgewise.errors import CorruptError, StorageFullError
+from edgewise.errors import CorruptError, PermanentError, StorageFullError
 from edgewise.journal import carry, segments, store
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
 from edgewise.journal.database import DATABASE, Database
@@ -137,23 +137,35 @@ def test_the_end_of_the_log_that_somebody_cut_off_is_told_as_loss(journal: DiskJ
     again.close()
 
 
-def test_damage_while_the_node_was_off_is_told_once(journal: DiskJournal, tmp_path: Path) -> None:
+def test_damage_anywhere_costs_one_block_and_is_told_once(journal: DiskJournal, tmp_path: Path) -> None:
     churn(journal, 30)
-    journal.close()
-    path = max(tmp_path.glob("*.log"))
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-    told = []
-    for _ in range(3):
-        again = open_journal(tmp_path)
-        again.verify()
-        assert all(balance.balanced for balance in again.audit())
-        told.append([loss for loss in again.losses() if loss.reason is Reason.CORRUPT])
-        again.close()
-    assert len(told[0]) == 1
-    assert told[0][0].count == 1
-    assert told == [told[0]] * 3
+    before = {name: journal.read(name, limit=1000) for name in STREAMS}
+    folder = tmp_path / "killed"
+    shutil.copytree(tmp_path, folder, ignore=shutil.ignore_patterns("*-shm", "killed"))
+    chance = random.Random(5)
+    for path in [max(folder.glob("*.log"))] * 8 + sorted(folder.glob("*.log"))[:-1] * 2:
+        damaged = tmp_path / "damaged"
+        shutil.copytree(folder, damaged)
+        content = bytearray(path.read_bytes())
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (damaged / path.name).write_bytes(content)
+        told = []
+        for _ in range(2):
+            again = open_journal(damaged)
+            again.verify()
+            assert all(balance.balanced for balance in again.audit())
+            told.append([loss for loss in again.losses() if loss.reason is Reason.CORRUPT])
+            missing = [
+                (name, record.sequence)
+                for name in STREAMS
+                for record in before[name]
+                if record not in again.read(name, limit=1000)
+            ]
+            assert missing == [(loss.stream, loss.first) for loss in told[0]]
+            assert len(missing) <= 1
+            again.close()
+        assert told[0] == told[1]
+        shutil.rmtree(damaged)
 
 
 def test_a_journal_whose_database_was_lost_is_refused_and_its_segments_stay(
@@ -382,6 +394,27 @@ def test_a_journal_of_the_first_format_is_carried_over_with_all_it_knew(first_fo
     with sqlite3.connect(first_format / DATABASE) as connection:
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'blocks'").fetchall()
     connection.close()
+
+
+def test_a_journal_of_the_first_format_is_not_read_before_a_node_carried_it_over(first_format: Path) -> None:
+    with pytest.raises(PermanentError) as refusal:
+        DiskReader(first_format, node="here")
+    assert "edgewise up" in refusal.value.hint
+    open_old(first_format).close()
+    reader = DiskReader(first_format, node="here")
+    assert all(balance.balanced for balance in reader.audit())
+    reader.close()
+
+
+def test_a_reader_says_when_a_segment_is_missing(journal: DiskJournal, tmp_path: Path) -> None:
+    for number in range(100):
+        journal.append("slow", entries(number, size=50))
+    journal.close()
+    sorted(tmp_path.glob("*.log"))[2].unlink()
+    reader = DiskReader(tmp_path, node="here")
+    with pytest.raises(CorruptError):
+        reader.read("slow", limit=100)
+    reader.close()
 
 
 def test_a_crash_at_any_moment_of_carrying_over_loses_and_doubles_nothing(

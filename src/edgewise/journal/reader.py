@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from edgewise.errors import NotFoundError
+from edgewise.errors import CorruptError, NotFoundError, PermanentError
 from edgewise.journal import blocks
 from edgewise.journal.base import Balance, Loss
 from edgewise.journal.database import DATABASE, SQL, Tables
@@ -36,6 +36,7 @@ class DiskReader:
 
     Raises:
         NotFoundError: The folder holds no journal.
+        PermanentError: It is of the first format, and no node has opened it since.
     """
 
     def __init__(self, folder: Path, *, node: str) -> None:
@@ -46,6 +47,11 @@ class DiskReader:
         self._lock = threading.Lock()
         self._closed = False
         self._tables = Tables(folder)
+        try:
+            self._refuse_first_format()
+        except BaseException:
+            self._tables.close()
+            raise
 
     def read(
         self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
@@ -94,10 +100,21 @@ class DiskReader:
                         stored = load(connection, self._folder, Recent(self._tables.columns))
                         if not stored.damaged or not left:
                             return answer(stored)
-                except FileNotFoundError:
+                except FileNotFoundError as error:
                     if not left:
-                        raise
+                        raise CorruptError(
+                            f"A segment of the journal is missing: {error.filename}",
+                            hint="Start the node once; it enters what is lost in the ledger.",
+                        ) from error
             raise AssertionError("the last try returns or raises")
+
+    def _refuse_first_format(self) -> None:
+        with self._tables.snapshot() as connection:
+            if connection.execute(SQL["select_old_table"]).fetchone():
+                raise PermanentError(
+                    f"The journal in {self._folder} is of an earlier format.",
+                    hint="Start the node once (edgewise up); it carries the journal over.",
+                )
 
     def _check_open(self) -> None:
         if self._closed:
