@@ -155,6 +155,20 @@ def test_it_says_what_it_let_through(camera: Camera) -> None:
     assert facts["motion"]["share"] == pytest.approx(0.04, rel=0.25), "64 x 48 of 320 x 240 pixels and a rim"
 
 
+def test_it_tells_when_movement_begins_and_ends(camera: Camera) -> None:
+    motion = gate(hold_s=1, events=True, learn_s=0.2)
+    told: list[tuple[int, str, Any]] = []
+    for tenth in range(100):
+        box = (20 + 8 * tenth % 300, 100, 24, 48) if 30 <= tenth < 50 else None
+        events = motion.apply(Observation(camera.take(box=box))).events
+        told += [(tenth, event.kind, event.body.get("seconds")) for event in events]
+    (began, ended) = told
+    assert began == (30, "motion.began", None)
+    assert ended[1] == "motion.ended"
+    assert 60 <= ended[0] <= 72
+    assert ended[2] == pytest.approx(2, abs=1), "what follows the movement is none"
+
+
 class Model:
     """Finds one object, whose score counts the pictures it was asked about; the third one breaks it."""
 

@@ -106,8 +106,8 @@ class Background:
 
 
 def _light(model: Array, small: Array) -> tuple[float, float, float, float]:
-    """Gain and offset that turn the background into the picture, the noise that is left (median absolute deviation), and
-    the share of pixels that they explain.
+    """Gain and offset that turn the background into the picture, the noise that is left (median absolute deviation),
+    and the share of pixels that they explain.
 
     Least squares, twice: the second time without pixels that the first result does not explain.
     """

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edgewise.media.motion import Background
-from edgewise.pipeline.base import Gives, Observation, Tools
+from edgewise.pipeline.base import Event, Frame, Gives, Observation, Tools
 from edgewise.pipeline.places import Polygon
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class MotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         look_every_s: So often one is let through although nothing moves, for what the gate may have missed.
         learn_s: How long what was seen is remembered, about: what stopped is still after three times as long.
         width: Pictures are scaled down to about this width, in pixels.
+        events: Give ``motion.began``, and ``motion.ended`` once nothing has moved for ``hold_s``.
     """
 
     zones: Annotated[tuple[Polygon, ...], Meta(max_length=64)] = ()
@@ -42,6 +43,7 @@ class MotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     look_every_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
     learn_s: Annotated[float, Meta(ge=0.1, le=600)] = 1.0
     width: Annotated[int, Meta(ge=32, le=640)] = 192
+    events: bool = False
 
 
 class Motion:
@@ -63,19 +65,21 @@ class Motion:
         self._zones: Array | None = None
         self._moved_ns = 0
         self._passed_ns = 0
+        self._began_ns = 0
         self._passed = 0
         self._spared = 0
 
     def apply(self, observation: Observation) -> Observation:
         """Looks at the frame's luma."""
-        frame = observation.frame
-        movement = self._background.compare(frame.luma, time_ns=frame.time_ns, where=self._where(frame.luma))
+        frame, luma = observation.frame, observation.frame.luma
+        movement = self._background.compare(luma, time_ns=frame.time_ns, where=self._where(luma))
         moving = movement.cut or movement.share > self._settings.min_share
         still = not self._passes(moving, frame.time_ns)
         self._passed += not still
         self._spared += still
         facts = {**observation.facts, self.name: {"moving": moving, "share": round(movement.share, 5)}}
-        return msgspec.structs.replace(observation, still=still, facts=facts)
+        events = observation.events + self._told(frame, moving=moving)
+        return msgspec.structs.replace(observation, still=still, facts=facts, events=events)
 
     def counts(self) -> Mapping[str, int]:
         """Pictures that were ``passed`` on to be worked on, and those ``spared``."""
@@ -84,12 +88,28 @@ class Motion:
     def _passes(self, moving: bool, time_ns: int) -> bool:
         if moving:
             self._moved_ns = time_ns
-        held = 0 <= time_ns - self._moved_ns <= self._settings.hold_s * 1e9
         spared = 0 <= time_ns - self._passed_ns < self._settings.look_every_s * 1e9
-        if held or not spared:  # a clock that was set back lets pictures through
+        if self._held(time_ns) or not spared:  # a clock that was set back lets pictures through
             self._passed_ns = time_ns
             return True
         return False
+
+    def _held(self, time_ns: int) -> bool:
+        """Whether something moved lately."""
+        return 0 <= time_ns - self._moved_ns <= self._settings.hold_s * 1e9
+
+    def _told(self, frame: Frame, *, moving: bool) -> tuple[Event, ...]:
+        """What began or ended with this frame. Of the first one nobody knows whether it moves."""
+        if not self._settings.events or self._passed + self._spared == 1:
+            return ()
+        if moving and not self._began_ns:
+            self._began_ns = frame.time_ns
+            return (Event("motion.began", frame.source, frame.time_ns, {}),)
+        if self._began_ns and not self._held(frame.time_ns):
+            seconds = max(0.0, (self._moved_ns - self._began_ns) / 1e9)
+            self._began_ns = 0
+            return (Event("motion.ended", frame.source, frame.time_ns, {"seconds": round(seconds, 1)}),)
+        return ()
 
     def _where(self, luma: Array) -> Array | None:
         if not self._settings.zones:
