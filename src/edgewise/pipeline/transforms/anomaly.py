@@ -147,7 +147,10 @@ class Anomaly:
         events: tuple[Event, ...] = ()
         for reading in observation.readings:
             events += self._take(reading)
-        scores = {check.settings.channel: round(check.score, 3) for check in self._checks if check.score}
+        scores: dict[str, float] = {}
+        for check in self._checks:
+            channel = check.settings.channel
+            scores[channel] = max(scores.get(channel, 0.0), round(check.score, 3))
         facts = {**observation.facts, self.name: {"active": bool(self._active), "scores": scores}}
         return msgspec.structs.replace(observation, events=observation.events + events, facts=facts)
 
