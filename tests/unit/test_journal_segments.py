@@ -218,6 +218,17 @@ def test_groups_of_all_sizes_lie_behind_each_other_however_they_were_written(
     journal.close()
 
 
+def test_the_file_is_made_longer_once_for_many_small_groups(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, segment_bytes=4 << 20)
+    lengths = []
+    for number in range(100):
+        journal.append("slow", entries(number))
+        lengths.append(log_bytes(tmp_path))
+    assert len(set(lengths)) == 1
+    assert lengths[0] > 1 << 20
+    journal.close()
+
+
 def test_a_file_system_that_has_no_way_past_the_page_cache_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,7 +134,8 @@ class SegmentWriter:
             UnavailableError: The disk fails.
         """
         try:
-            self._length = max(self._length, self._write(parts, size))
+            written = self._write(parts, size)
+            self._length = max(self._length, written)
             os.fdatasync(self._file.descriptor)
         except OSError as error:
             raise translate(error, self._path) from error
