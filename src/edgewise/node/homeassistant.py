@@ -103,6 +103,7 @@ class HomeAssistant:
         self._shown: dict[str, int] = {}
         self._versions: dict[str, tuple[str, str]] = {}
         self._next_picture_s = 0.0
+        self._next_values_s = 0.0
         self._orders: dict[str, deque[tuple[bytes, str, float]]] = {}
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="home-assistant")
         self._thread = threading.Thread(target=self._run, name="home-assistant", daemon=True)
@@ -236,7 +237,10 @@ class HomeAssistant:
         with self._changed:
             announce, self._announce = self._announce, False
             states, self._states = self._states, set()
-            values = {place: value for place, value in self._values.items() if value is not None}
+            values: dict[tuple[str, str], Value] = {}
+            if self._clock.monotonic() >= self._next_values_s:
+                self._next_values_s = self._clock.monotonic() + BEAT_S
+                values = {place: value for place, value in self._values.items() if value is not None}
             events = list(self._events)
             self._events.clear()
         if announce:
