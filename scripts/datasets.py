@@ -137,9 +137,13 @@ def turbines() -> dict[str, Block]:
 
     Where the clocks went back, the first of two rows of one time stays.
     """
-    with zipfile.ZipFile(obtain(OPENOA)) as wheel, wheel.open("examples/data/la_haute_borne.zip") as inner:
-        with zipfile.ZipFile(inner) as archive, archive.open("la-haute-borne-data-2014-2015.csv") as stream:
-            rows = sorted(csv.DictReader(io.TextIOWrapper(stream, "utf-8")), key=lambda row: row["Date_time"])
+    with (
+        zipfile.ZipFile(obtain(OPENOA)) as wheel,
+        wheel.open("examples/data/la_haute_borne.zip") as inner,
+        zipfile.ZipFile(inner) as archive,
+        archive.open("la-haute-borne-data-2014-2015.csv") as stream,
+    ):
+        rows = sorted(csv.DictReader(io.TextIOWrapper(stream, "utf-8")), key=lambda row: row["Date_time"])
     found: dict[str, dict[int, dict[str, str]]] = {}
     for row in rows:
         time_ns = int(datetime.datetime.fromisoformat(row["Date_time"]).timestamp()) * 10**9
@@ -147,10 +151,7 @@ def turbines() -> dict[str, Block]:
     return {
         turbine: Block(
             sorted(at),
-            {
-                name: [parse(at[time_ns][column]) for time_ns in sorted(at)]
-                for column, name in TURBINE_CHANNELS.items()
-            },
+            {name: [parse(at[time_ns][column]) for time_ns in sorted(at)] for column, name in TURBINE_CHANNELS.items()},
         )
         for turbine, at in sorted(found.items())
     }

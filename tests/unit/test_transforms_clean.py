@@ -3,7 +3,10 @@
 import msgspec
 import pytest
 
-from edgewise.pipeline.base import Observation, Reading
+from edgewise._lib.clock import SystemClock
+from edgewise.pipeline.base import Gives, Observation, Reading
+from edgewise.pipeline.runner import PipelineRunner
+from edgewise.pipeline.scheduler import Scheduler
 from edgewise.pipeline.transforms.clean import Clean, CleanSettings
 
 S = 1_000_000_000
@@ -129,3 +132,34 @@ def test_only_the_named_channels_are_cleaned():
 def test_a_range_the_wrong_way_round_is_refused():
     with pytest.raises(msgspec.ValidationError, match="is not below -40"):
         settings(range={"t": [60, -40]})
+
+
+def test_the_pipeline_says_what_its_transforms_changed():
+    class Readings:
+        gives, name, live, dropped, unreadable = Gives.READING, "shed", False, 0, 0
+
+        def read(self):
+            for second, value in enumerate([20.0, None, 99.0, 21.0], 1):
+                yield Reading("shed", second, second * S, {"t": value})
+
+        def close(self):
+            pass
+
+    taken = []
+    runner = PipelineRunner(
+        "shed",
+        Readings(),
+        [Clean(settings(missing="linear")), Clean(settings(range={"t": [0, 50]}, missing="drop"))],
+        lambda event: None,
+        lane=Scheduler(cores=1).lane(),
+        clock=SystemClock(),
+        on_readings=taken.extend,
+    )
+    runner.start()
+    assert runner.join(10)
+    runner.stop()
+    assert runner.state().counts == {
+        "clean": {"t.missing": 1, "t.interpolated": 1},
+        "clean-2": {"t.range": 2, "t.dropped": 2},
+    }
+    assert [reading.values for reading in taken] == [{"t": 20.0}, {"t": 21.0}]
