@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -37,10 +38,12 @@ from edgewise.pipeline.sources.opcua import OpcUaSettings, OpcUaSource
 from edgewise.pipeline.sources.readings import ReadingsSettings, ReadingsSource
 from edgewise.pipeline.sources.replay import ReplaySettings, ReplaySource
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
+from edgewise.pipeline.sources.serial import CsvLines, JsonLines, SerialSettings, SerialSource
 from edgewise.pipeline.sources.upload import UploadSettings, UploadSource
 from edgewise.pipeline.sources.video import VideoSettings, VideoSource
 from edgewise.testing.broker import Mosquitto, free_port
 from edgewise.testing.industry import ModbusServer, OpcUaServer
+from edgewise.testing.line import SerialLine
 from edgewise.testing.pipeline import (
     NAME,
     PATIENCE_S,
@@ -238,6 +241,38 @@ class TestOpcUa(ConnectedSourceContract):
         self.server.start()
 
 
+class TestSerial(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def plugged(self) -> Iterator[None]:
+        with SerialLine(f"/dev/shm/edgewise-{uuid.uuid4().hex}") as self.line:
+            yield
+
+    def settings(self, device: str) -> SerialSettings:
+        return SerialSettings(device, CsvLines(("weight",)), queue=3)
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        self.source = SerialSource(NAME, self.settings(self.line.device), clock=clock)
+        self.line.talk(b"1")
+        return self.source
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return SerialSource(NAME, self.settings("/dev/none"), clock=clock)
+
+    def hush(self) -> None:
+        self.line.hush()
+
+    def flood(self) -> None:
+        while not self.source.dropped:
+            time.sleep(0.01)
+
+    def cut(self) -> None:
+        self.line.stop()
+
+    def mend(self) -> None:
+        self.line.start()
+        self.line.talk(b"8")
+
+
 class TestRtsp(ConnectedSourceContract):
     @pytest.fixture(autouse=True)
     def camera(self) -> Iterator[None]:
@@ -404,6 +439,7 @@ def test_every_kind_of_the_catalogue_can_be_made(tmp_path: Path) -> None:
         ReplaySettings("x"),
         ModbusSettings("x", {"a": RegisterSettings(0)}),
         OpcUaSettings("opc.tcp://x", {"a": "i=1"}),
+        SerialSettings("/dev/x", JsonLines()),
         MqttSourceSettings(("house/#",)),
     )
     for settings in every:

@@ -34,6 +34,7 @@ SOURCES: dict[str, str] = {
     "replay": "edgewise.pipeline.sources.replay:ReplaySource",
     "modbus": "edgewise.pipeline.sources.modbus:ModbusSource",
     "opcua": "edgewise.pipeline.sources.opcua:OpcUaSource",
+    "serial": "edgewise.pipeline.sources.serial:SerialSource",
 }
 TRANSFORMS: dict[str, str] = {
     "voice_activity": "edgewise.pipeline.transforms.voice_activity:VoiceActivity",

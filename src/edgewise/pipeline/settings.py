@@ -20,6 +20,7 @@ from edgewise.pipeline.sources.opcua import OpcUaSettings
 from edgewise.pipeline.sources.readings import ReadingsSettings
 from edgewise.pipeline.sources.replay import ReplaySettings
 from edgewise.pipeline.sources.rtsp import RtspSettings
+from edgewise.pipeline.sources.serial import SerialSettings
 from edgewise.pipeline.sources.sound import SoundSettings
 from edgewise.pipeline.sources.upload import UploadSettings
 from edgewise.pipeline.sources.video import VideoSettings
@@ -56,6 +57,7 @@ SourceSettings: TypeAlias = (
     | ReplaySettings
     | ModbusSettings
     | OpcUaSettings
+    | SerialSettings
     | ExternalSettings
 )
 TransformSettings: TypeAlias = (
