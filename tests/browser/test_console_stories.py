@@ -57,7 +57,7 @@ def test_a_known_face_opens_the_door_before_the_visitors_eyes(visitor, node, por
     visitor.sees("22.5 °C", inside=".device[data-kind=thermostat]")
     visitor.sees("Eileen", inside=".camera-found")
     visitor.until(
-        lambda: visitor.driver.execute_script("return document.querySelector('.camera-view img').naturalWidth > 0"),
+        lambda: visitor.driver.execute_script("return (document.querySelector('.camera-view canvas')?.width ?? 0) > 300"),
         "the live picture has not arrived",
     )
 
@@ -180,9 +180,9 @@ def test_coming_back_often_leaves_no_connection_behind(visitor, node, portraits:
     node.show(portraits[0])
     for _ in range(4):
         visitor.open("live")
-        visitor.find(".camera-view img")
+        visitor.find(".camera-view canvas")
         assert visitor.is_answered_within(seconds=5)
     for page in ["events", "live"] * 4:
         visitor.find(f"nav a[href='#/{page}']").click()
-        visitor.find(".camera-view img" if page == "live" else ".segments")
+        visitor.find(".camera-view canvas" if page == "live" else ".segments")
         assert visitor.is_answered_within(seconds=5)

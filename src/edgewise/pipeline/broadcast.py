@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+import msgspec
+
 from edgewise.media.clips import FrameEncoder
 from edgewise.media.packets import Packet
 from edgewise.pipeline.base import Frame
@@ -15,6 +17,8 @@ from edgewise.pipeline.live import Listeners
 
 MAX_HEIGHT = 720
 _QUALITY = 55
+# A picture that no other follows is sent again.
+_REPEAT_S = 1.0
 
 Taker: TypeAlias = Callable[[Packet], None]
 
@@ -46,6 +50,7 @@ class Broadcast:
         self._changed = threading.Condition()
         self._takers: tuple[Taker, ...] = ()
         self._newest: Frame | None = None
+        self._last: Frame | None = None
         self._key_wanted = False
         self._thread: threading.Thread | None = None
 
@@ -77,6 +82,7 @@ class Broadcast:
         with self._frames.listening(self._take):
             while (work := self._next()) is not None:
                 frame, key = work
+                self._last = frame
                 try:
                     with self._turn():
                         if encoder is None or encoder.size != (frame.width, frame.height):
@@ -101,10 +107,17 @@ class Broadcast:
 
     def _next(self) -> tuple[Frame, bool] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or not self._takers)
-            if not self._takers:
-                self._thread = None
-                return None
-            frame, self._newest = self._newest, None
-            key, self._key_wanted = self._key_wanted, False
-            return (frame, key) if frame is not None else None
+            while self._takers:
+                came = self._changed.wait_for(lambda: self._newest is not None or not self._takers, _REPEAT_S)
+                if came and self._newest is None:
+                    break
+                frame, self._newest = self._newest, None
+                if frame is None and self._last is not None:
+                    # Whoever came since, or lost a packet, sees a camera that stands still too.
+                    later_ns = self._last.time_ns + int(_REPEAT_S * 1e9)
+                    frame = msgspec.structs.replace(self._last, time_ns=later_ns)
+                if frame is not None:
+                    key, self._key_wanted = self._key_wanted, False
+                    return frame, key
+            self._thread = None
+            return None

@@ -143,9 +143,10 @@ def read_snapshot(digest: FromPath[str], context: Injected) -> Response[bytes]:
     """A snapshot by its SHA-256; a digest never changes what it names, so it may be cached for ever."""
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise NotFoundError("A snapshot is named by its SHA-256 in hex", kind="snapshot", name=digest)
+    content = context.node.blobs.get(digest)
     return Response(
-        context.node.blobs.get(digest),
-        media_type="image/jpeg",
+        content,
+        media_type=context.node.blobs.stat(digest).media_type,
         headers={"cache-control": "private, max-age=31536000, immutable"},
     )
 

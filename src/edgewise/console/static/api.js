@@ -164,6 +164,35 @@ export const getCameras = async (signal) => (await request("GET", "/v1/cameras",
 /** @param {string} name */
 export const livePath = (name) => `/v1/cameras/${segment(name)}/live`;
 
+/** What all pipelines find, over one connection. */
+export const OBSERVATIONS_PATH = "/v1/observations/stream";
+
+/**
+ * Begins a WebRTC call with a camera (WHEP).
+ *
+ * @param {string} name
+ * @param {string} offer SDP
+ * @param {AbortSignal} signal
+ * @returns {Promise<{answer: string, location: string}>}
+ */
+export async function beginCall(name, offer, signal) {
+  const path = `/v1/cameras/${segment(name)}/webrtc`;
+  const headers = { "Content-Type": "application/sdp" };
+  const response = await fetch(path, { method: "POST", headers, body: offer, signal, credentials: "same-origin" });
+  if (!response.ok) throw await failure(response);
+  return { answer: await response.text(), location: response.headers.get("Location") };
+}
+
+/** @param {string} location Of the call. */
+export const endCall = (location) => fetch(location, { method: "DELETE", credentials: "same-origin", keepalive: true });
+
+/** @param {string} name @param {AbortSignal} [signal] */
+export const getClip = (name, signal) => request("GET", `/v1/clips/${segment(name)}`, { signal });
+
+/** @param {string} name @param {{download?: boolean}} [options] */
+export const clipVideoPath = (name, { download = false } = {}) =>
+  `/v1/clips/${segment(name)}/video${download ? "?download=true" : ""}`;
+
 /** @param {string} name */
 export const cameraSnapshotPath = (name) => `/v1/cameras/${segment(name)}/snapshot`;
 

@@ -4,6 +4,7 @@ import { loginNeeded } from "./api.js";
 import { Shell } from "./components/shell.js";
 import { ErrorNotice } from "./components/states.js";
 import { closeFeeds } from "./feed.js";
+import { closeObservations } from "./observations.js";
 import { html, render, useErrorBoundary } from "./html.js";
 import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
 import { EventsPage } from "./pages/events.js";
@@ -48,6 +49,7 @@ function Guarded({ children }) {
 // A page that the browser keeps for its Back button would go on holding connections, of which there are only six.
 addEventListener("pagehide", () => {
   closeFeeds();
+  closeObservations();
   stop();
 });
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());

@@ -1,57 +1,63 @@
-/** One camera: its picture as it changes, who is in it, and what was dropped. */
+/** One pipeline: what it sees, hears or measures as it changes, how its source is doing, and what was dropped. */
 
-import { cameraSnapshotPath, livePath, sendFrame } from "../api.js";
-import { html, useEffect, useRef, useState } from "../html.js";
+import { sendFrame } from "../api.js";
+import { html, useRef } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
+import { useSeen } from "../observations.js";
 import { Icon } from "./icon.js";
+import { LiveView } from "./live-view.js";
 import { FoundSummary } from "./picture.js";
+import { ReadingView, SoundView } from "./senses.js";
 import { showError, showToast } from "./toast.js";
-
-const SNAPSHOT_EVERY_MS = 2000;
 
 /**
  * @typedef {Object} Camera
  * @property {string} name
  * @property {string} kind
+ * @property {"frame" | "sound" | "reading"} gives
  * @property {string} state
  * @property {string} reason
  * @property {number} frames
  * @property {number} dropped
+ * @property {number} late
+ * @property {number} unreadable
+ * @property {number} errors
+ * @property {number} retries
  * @property {number} fps
  * @property {import("./picture.js").Detection[]} objects
+ * @property {import("./overlay.js").Places} places
+ * @property {{recording: string, problem: string} | null} recording
  */
 
-/** @param {{camera: Camera, streamed: boolean}} props */
-export function CameraTile({ camera, streamed }) {
+/** Counts that are shown only when there is something to tell. */
+const TROUBLES = ["late", "unreadable", "errors", "retries"];
+
+/** @param {{camera: Camera, streamed: boolean, called: boolean}} props See `LiveView`. */
+export function CameraTile({ camera, streamed, called }) {
   return html`
-    <article class="camera" aria-label=${camera.name}>
-      <div class="camera-view">
-        ${camera.frames > 0
-          ? html`<${Moving} camera=${camera} streamed=${streamed} />`
-          : html`<p class="camera-waiting"><${Icon} name="live" />${t("camera.waiting")}</p>`}
-      </div>
+    <article class="camera" aria-label=${camera.name} data-gives=${camera.gives}>
+      <${Sense} camera=${camera} streamed=${streamed} called=${called} />
       <div class="camera-head">
         <h3>${camera.name}</h3>
         <span class="badge" data-state=${camera.state} title=${camera.reason}
           >${t(`camera.state.${camera.state}`)}</span
         >
-        <span class="camera-found"><${FoundSummary} found=${camera.objects} /></span>
+        ${camera.recording?.recording &&
+        html`<span class="badge badge-recording"><span class="recording-dot"></span>${t("camera.recording")}</span>`}
+        ${camera.gives === "frame" && html`<span class="camera-found"><${Found} camera=${camera} /></span>`}
       </div>
       ${camera.reason && html`<p class="camera-reason">${camera.reason}</p>`}
+      ${camera.recording?.problem &&
+      html`<p class="camera-reason">${t("camera.noClip", { reason: camera.recording.problem })}</p>`}
       <div class="camera-foot">
         <dl class="camera-figures">
-          <div>
-            <dt>${t("camera.fps")}</dt>
-            <dd>${formatNumber(camera.fps, 1)}</dd>
-          </div>
-          <div>
-            <dt>${t("camera.frames")}</dt>
-            <dd>${formatNumber(camera.frames)}</dd>
-          </div>
-          <div>
-            <dt>${t("camera.dropped")}</dt>
-            <dd>${formatNumber(camera.dropped)}</dd>
-          </div>
+          <${Figure} label=${t(`camera.rate.${camera.gives}`)} value=${formatNumber(camera.fps, 1)} />
+          <${Figure} label=${t(`camera.count.${camera.gives}`)} value=${formatNumber(camera.frames)} />
+          <${Figure} label=${t("camera.dropped")} value=${formatNumber(camera.dropped)} />
+          ${TROUBLES.filter((trouble) => camera[trouble] > 0).map(
+            (trouble) =>
+              html`<${Figure} key=${trouble} label=${t(`camera.${trouble}`)} value=${formatNumber(camera[trouble])} />`,
+          )}
         </dl>
         ${camera.kind === "upload" && html`<${SendFrame} camera=${camera.name} />`}
       </div>
@@ -59,33 +65,31 @@ export function CameraTile({ camera, streamed }) {
   `;
 }
 
-/** The picture: a stream, or a snapshot now and then. It stops while the page is hidden. */
-function Moving({ camera, streamed }) {
-  const visible = useVisible();
-  const image = useRef(null);
-  useEffect(() => {
-    const element = image.current;
-    if (!visible) return undefined;
-    if (streamed) element.src = livePath(camera.name);
-    const refresh = () => (element.src = `${cameraSnapshotPath(camera.name)}?at=${Date.now()}`);
-    if (!streamed) refresh();
-    const timer = streamed ? 0 : setInterval(refresh, SNAPSHOT_EVERY_MS);
-    return () => {
-      clearInterval(timer);
-      element.removeAttribute("src");
-    };
-  }, [camera.name, streamed, visible]);
-  return html`<img ref=${image} alt=${t("camera.picture", { name: camera.name })} />`;
+/** @param {{label: string, value: string}} props */
+function Figure({ label, value }) {
+  return html`<div>
+    <dt>${label}</dt>
+    <dd>${value}</dd>
+  </div>`;
 }
 
-function useVisible() {
-  const [visible, setVisible] = useState(!document.hidden);
-  useEffect(() => {
-    const update = () => setVisible(!document.hidden);
-    document.addEventListener("visibilitychange", update);
-    return () => document.removeEventListener("visibilitychange", update);
-  }, []);
-  return visible;
+/** @param {{camera: Camera, streamed: boolean, called: boolean}} props */
+function Sense({ camera, streamed, called }) {
+  if (camera.gives === "sound") return html`<${SoundView} name=${camera.name} />`;
+  if (camera.gives === "reading") return html`<${ReadingView} name=${camera.name} />`;
+  return html`
+    <div class="camera-view">
+      ${camera.frames > 0
+        ? html`<${LiveView} camera=${camera} streamed=${streamed} called=${called} />`
+        : html`<p class="camera-waiting"><${Icon} name="live" />${t("camera.waiting")}</p>`}
+    </div>
+  `;
+}
+
+/** @param {{camera: Camera}} props What is in the newest picture. */
+function Found({ camera }) {
+  const seen = useSeen(camera.name);
+  return html`<${FoundSummary} found=${seen?.objects ?? camera.objects} />`;
 }
 
 /** @param {{camera: string}} props For a source that is fed by hand. */

@@ -7,6 +7,7 @@ import { useStore } from "../store.js";
 import UPlot from "../vendor/uplot.js";
 
 const HEIGHT_PX = 168;
+const SMALL_HEIGHT_PX = 104;
 const AXIS_WIDTH_PX = 62;
 const FONT = "12px 'Instrument Sans', sans-serif";
 
@@ -17,19 +18,20 @@ const FONT = "12px 'Instrument Sans', sans-serif";
  */
 
 /**
- * @param {{title: string, times: number[], lines: Line[], format: (value: number) => string, steps?: number[], named?: boolean}} props
+ * @param {{title: string, times: number[], lines: Line[], format: (value: number) => string, steps?: number[], named?: boolean, small?: boolean}} props
  *   `times` in seconds since the Unix epoch; `steps` are what may lie between two grid lines; `named` shows each
- *   line's label.
+ *   line's label; a `small` one is lower, and its scale begins where the values do.
  */
-export function Chart({ title, times, lines, format, steps, named = false }) {
+export function Chart({ title, times, lines, format, steps, named = false, small = false }) {
+  const height = small ? SMALL_HEIGHT_PX : HEIGHT_PX;
   const box = useRef(null);
   const plot = useRef(null);
   const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
   const data = useMemo(() => [times, ...lines.map(({ values }) => values)], [times, lines]);
   useLayoutEffect(() => {
-    plot.current = new UPlot(settings(box.current, lines, { format, steps }), data, box.current);
+    plot.current = new UPlot(settings(box.current, lines, { format, steps, height, small }), data, box.current);
     const observer = new ResizeObserver(() =>
-      plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }),
+      plot.current.setSize({ width: box.current.clientWidth, height }),
     );
     observer.observe(box.current);
     return () => {
@@ -39,7 +41,7 @@ export function Chart({ title, times, lines, format, steps, named = false }) {
   }, [look, lines.length]);
   useEffect(() => plot.current.setData(data), [data]);
   return html`
-    <figure class="card chart">
+    <figure class=${small ? "chart chart-small" : "card chart"}>
       <figcaption>
         <span class="chart-title">${title}</span>
         ${lines.map(
@@ -53,7 +55,7 @@ export function Chart({ title, times, lines, format, steps, named = false }) {
             />`,
         )}
       </figcaption>
-      <div class="chart-box" ref=${box} aria-hidden="true"></div>
+      <div class=${small ? "chart-box chart-box-small" : "chart-box"} ref=${box} aria-hidden="true"></div>
     </figure>
   `;
 }
@@ -92,7 +94,7 @@ function useColourScheme() {
  * @param {Line[]} lines
  * @param {{format: (value: number) => string, steps?: number[]}} scale
  */
-function settings(box, lines, { format, steps }) {
+function settings(box, lines, { format, steps, height, small }) {
   const style = getComputedStyle(box);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = {
@@ -103,11 +105,11 @@ function settings(box, lines, { format, steps }) {
   };
   return {
     width: box.clientWidth,
-    height: HEIGHT_PX,
+    height,
     padding: [8, 26, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.2, 1)] } },
+    scales: { y: { range: (_, low, high) => (small ? around(low, high) : [0, Math.max(high * 1.2, 1)]) } },
     axes: [
       { ...axis, size: 30, space: 70, grid: { show: false }, values: (_, splits) => splits.map(clock) },
       { ...axis, size: AXIS_WIDTH_PX, space: 36, incrs: steps, values: (_, splits) => splits.map(format) },
@@ -119,6 +121,12 @@ function settings(box, lines, { format, steps }) {
       ),
     ],
   };
+}
+
+/** @param {number} low @param {number} high Leaves room above and below, also for a value that does not change. */
+function around(low, high) {
+  const room = (high - low) * 0.15 || Math.abs(high) * 0.1 || 1;
+  return [low - room, high + room];
 }
 
 /** @param {string} label @param {string} stroke @param {string} [fill] */

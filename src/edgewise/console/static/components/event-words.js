@@ -10,6 +10,9 @@ const LOOKS = {
   "decision.done": { icon: "check", tone: "good" },
   "decision.expired": { icon: "warning", tone: "warm" },
   "decision.failed": { icon: "warning", tone: "bad" },
+  "clip.recorded": { icon: "play", tone: "calm" },
+  "clip.failed": { icon: "warning", tone: "bad" },
+  "clip.lost": { icon: "warning", tone: "warm" },
   "device.command": { icon: "device", tone: "calm" },
 };
 

@@ -1,6 +1,7 @@
 /** Events: what was seen and done, newest first, growing as it happens. */
 
 import { getEvents, snapshotPath } from "../api.js";
+import { ClipPlayer } from "../components/clip.js";
 import { Dialog } from "../components/dialog.js";
 import { lookOf, sentenceOf, sourceOf } from "../components/event-words.js";
 import { Icon } from "../components/icon.js";
@@ -19,6 +20,7 @@ const FILTERS = {
   all: { stream: "events", kind: "" },
   known: { stream: "events", kind: "face.known" },
   strangers: { stream: "events", kind: "face.unknown" },
+  clips: { stream: "events", kind: "clip.recorded" },
   actions: { stream: "decisions", kind: "" },
 };
 
@@ -129,10 +131,13 @@ function byDay(records) {
   return [...days];
 }
 
+/** @param {JournalRecord} record @returns {string | undefined} Digest of its picture; a clip's record has none. */
+const snapshotOf = ({ kind, blobs }) => (kind.startsWith("clip.") ? undefined : blobs[0]);
+
 /** @param {{record: JournalRecord, onShow: (record: JournalRecord) => void}} props */
 function EventRow({ record, onShow }) {
   const { icon, tone } = lookOf(record.kind);
-  const [snapshot] = record.blobs;
+  const snapshot = snapshotOf(record);
   return html`
     <button type="button" class="event" data-tone=${tone} data-kind=${record.kind} onClick=${() => onShow(record)}>
       <time class="event-time">${formatTime(record.time_ns)}</time>
@@ -141,9 +146,10 @@ function EventRow({ record, onShow }) {
         <span class="event-sentence">${sentenceOf(record)}</span>
         <span class="event-source">${sourceOf(record)}</span>
       </span>
-      ${snapshot
-        ? html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />`
-        : html`<span></span>`}
+      <span class="event-media">
+        ${snapshot && html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />`}
+        ${record.body.clip && html`<span class="event-clip"><${Icon} name="play" />${t("events.hasClip")}</span>`}
+      </span>
     </button>
   `;
 }
@@ -151,17 +157,12 @@ function EventRow({ record, onShow }) {
 /** @param {{record: JournalRecord, onClose: () => void}} props */
 function EventDialog({ record, onClose }) {
   const sentence = sentenceOf(record);
+  const snapshot = snapshotOf(record);
   return html`
     <${Dialog} title=${sentence} onClose=${onClose} wide>
-      ${record.blobs.map(
-        (digest) =>
-          html`<img
-            key=${digest}
-            class="snapshot"
-            src=${snapshotPath(digest)}
-            alt=${t("events.snapshot", { sentence })}
-          />`,
-      )}
+      ${record.body.clip && html`<${ClipPlayer} name=${record.body.clip} label=${sentence} />`}
+      ${snapshot &&
+      html`<img class="snapshot" src=${snapshotPath(snapshot)} alt=${t("events.snapshot", { sentence })} />`}
       <dl class="facts">
         <div>
           <dt>${t("events.time")}</dt>

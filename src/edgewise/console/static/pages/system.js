@@ -100,6 +100,13 @@ function Charts({ series }) {
         format=${formatBytes}
         steps=${BYTE_STEPS}
       />
+      ${series.temperature_c.some((value) => value !== null) &&
+      html`<${Chart}
+        title=${t("system.temperature")}
+        times=${series.time_s}
+        lines=${[{ label: t("system.temperature"), values: series.temperature_c }]}
+        format=${(value) => `${formatNumber(value)} °C`}
+      />`}
       ${latency.length > 0 &&
       html`<${Chart}
         key=${latency.length}
