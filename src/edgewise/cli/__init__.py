@@ -66,6 +66,7 @@ _COMMANDS = (
     ("rules", "rules:app", "Try rules on what was recorded."),
     ("config", "config:app", "Check and show settings."),
     ("doctor", "doctor:doctor", "What this machine can do, and what mends the rest."),
+    ("capacity", "capacity:capacity", "How many more cameras fit on this machine."),
     ("bench", "bench:bench", "Measure a model's variants on this machine."),
 )
 for _name, _location, _help in _COMMANDS:

@@ -254,6 +254,34 @@ def trust_folder(settings: Settings) -> Path:
     return Path(settings.node.data) / "trust"
 
 
+class LentTools:
+    """What transforms are lent outside a running node."""
+
+    def __init__(self, settings: Settings, repository: ModelRepository, people: PeopleStore) -> None:
+        self.people = people
+        self._settings = settings
+        self._repository = repository
+
+    def model(self, name: str) -> Model:
+        """An open model of the settings."""
+        return self._repository.get(name).model
+
+    def folder(self, name: str) -> Path:
+        """Where transforms keep what they learned."""
+        return learned_folder(self._settings, name)
+
+
+@contextlib.contextmanager
+def open_tools(settings: Settings) -> Iterator[LentTools]:
+    """Models and people of the settings, closed afterwards."""
+    with contextlib.ExitStack() as opened:
+        repository = open_repository(settings)
+        opened.callback(repository.close)
+        people = open_store(settings)
+        opened.callback(people.close)
+        yield LentTools(settings, repository, people)
+
+
 def check_decisions(settings: Settings, journal: Readable) -> Report:
     """Follows the chain of decisions; see ``node.sealing.check``."""
     from edgewise.node.sealing import check
