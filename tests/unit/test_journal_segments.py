@@ -15,12 +15,13 @@ import pytest
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import CorruptError, PermanentError, StorageFullError
-from edgewise.journal import carry, segments, store
+from edgewise.journal import blocks, carry, segments, store
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
+from edgewise.journal.blobs import BlobStore
 from edgewise.journal.database import DATABASE, Database
 from edgewise.journal.disk import DiskJournal
 from edgewise.journal.reader import DiskReader
-from edgewise.testing.journal import entries, numbers
+from edgewise.testing.journal import entries, joined, numbers
 from edgewise.types import Entry
 
 SEGMENT_BYTES = 2000
@@ -110,18 +111,45 @@ def test_a_segment_with_damage_is_compacted_once_the_ledger_tells(journal: DiskJ
     assert numbers(journal.read("slow"))[:2] == [1, 0]
 
 
-def test_a_segment_that_somebody_removed_is_told_as_loss(journal: DiskJournal, tmp_path: Path) -> None:
-    for number in range(100):
-        journal.append("slow", entries(number, size=50))
+@pytest.mark.parametrize("running", [True, False])
+def test_a_segment_that_somebody_removed_is_told_as_loss(journal: DiskJournal, tmp_path: Path, running: bool) -> None:
+    for number in range(60):
+        journal.append("slow", [Entry("k", {"n": number}, (f"{number:064x}",))])
+    segment = sorted(tmp_path.glob("*.log"))[2]
+    if running:
+        segment.unlink()
+        assert journal.verify() > 3
+    else:
+        journal.close()
+        segment.unlink()
+        journal = open_journal(tmp_path)
+    lost = joined(journal)
+    assert [(loss.stream, loss.consumer, loss.reason) for loss in lost] == [("slow", "", Reason.CORRUPT)]
+    assert lost[0].count > 3
+    assert all(balance.balanced for balance in journal.audit())
+    kept = [number for number in range(60) if not lost[0].first <= number + 1 <= lost[0].last]
+    assert numbers(journal.read("slow", limit=200)) == kept
+    assert set(journal._store.blobs()) == {f"{number:064x}" for number in kept}
     journal.close()
-    sorted(tmp_path.glob("*.log"))[2].unlink()
-    again = open_journal(tmp_path)
-    [loss] = again.losses("slow")
-    assert loss.reason is Reason.CORRUPT
-    assert loss.count > 5
-    assert all(balance.balanced for balance in again.audit())
-    assert len(again.read("slow", limit=200)) == 100 - loss.count
-    again.close()
+
+
+def test_blobs_of_records_that_come_and_go_within_one_group_are_let_go(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path / "blobs")
+    journal = DiskJournal(tmp_path / "journal", node="here", streams=STREAMS, clock=ManualClock(), blobs=blobs)
+    picture, again = blobs.put(b"1"), blobs.put(b"2")
+    fast = journal._streams["fast"]
+
+    def both() -> None:
+        for digest in (picture, again):
+            [payload] = blocks.encode([Entry("k", {"x": "x" * 4000}, (digest,))])
+            journal._accept(fast, [payload], payload.size)
+        [payload] = blocks.encode([Entry("k", {"x": "x" * 100}, (again,))])
+        journal._accept(fast, [payload], payload.size)
+        journal._store.drop(fast.id, [place.head for place in list(journal._store.index(fast.id).places())[:1]])
+
+    journal._submit(both)
+    assert [blobs.stat(digest).held for digest in (picture, again)] == [False, True]
+    journal.close()
 
 
 def test_the_end_of_the_log_that_somebody_cut_off_is_told_as_loss(journal: DiskJournal, tmp_path: Path) -> None:

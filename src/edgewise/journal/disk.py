@@ -297,7 +297,7 @@ class DiskJournal:
         for stream in self._streams.values():
             if stream.id == number:
                 self._account(stream, retention.Run(first, last, Reason.CORRUPT))
-                self._store.add_hole(number, first, last)
+                self._store.lose(number, first, last)
                 self._save(stream)
 
     def _load(self) -> tuple[int, int]:
@@ -544,7 +544,7 @@ class DiskJournal:
         held, freed = self._store.settle()
         if self._blobs and (held or freed):
             self._blobs.hold(held)
-            self._blobs.let_go(freed - held)
+            self._blobs.let_go(freed)
         if self._waiting:
             self._wake()
 

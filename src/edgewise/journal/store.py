@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import threading
 from collections import Counter
@@ -130,7 +131,10 @@ class BlockStore:
 
     def _open(self, number: int) -> tuple[SegmentFile, SegmentName]:
         segment = self._stored.segments[number]
-        return self._files.open(segment), segment
+        try:
+            return self._files.open(segment), segment
+        except FileNotFoundError:  # somebody removed it: nothing can be read, which shows as damage
+            return SegmentFile(Path(os.devnull), os.O_RDONLY), segment
 
     # Changing, by the leading thread within a group.
 
@@ -177,6 +181,13 @@ class BlockStore:
         self.add_hole(stream, place.first, place.last)
         self._free(gone)
         self._remove_dead()
+
+    def lose(self, stream: int, first: int, last: int) -> None:
+        """Gives up sequences of which no block is left."""
+        bounds = blocks.position(stream, first), blocks.position(stream, last)
+        gone = {row[0] for row in self._database.change("delete_blob_refs", *bounds).fetchall()}
+        self.add_hole(stream, first, last)
+        self._free(gone)
 
     def add_hole(self, stream: int, first: int, last: int) -> None:
         """Notes that no block holds these sequences, and that somebody accounts for them."""
@@ -264,7 +275,8 @@ class BlockStore:
             with self.lock:
                 while self._dead:
                     self._unlink(self._stored.segments.pop(self._dead.pop()))
-        told = self.held, self.freed
+        freed = self.freed.difference(self._pointers)  # it may have been pointed to again, within the group
+        told = self.held - freed, freed
         self.held, self.freed = set(), set()
         return told
 
