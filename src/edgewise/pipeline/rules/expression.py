@@ -137,12 +137,33 @@ class Expression:
                 found nothing.
         """
         values = [scope.recall(past) for past in self.pasts]
-        for past, value in zip(self.pasts, values, strict=True):
-            why[past.text] = value
-        for path, (name, *keys) in self._paths.items():
-            value = functools.reduce(_member, keys, cast("Any", scope.variable(name)))
-            if value is not _MISSING:
-                why[path] = _plain(value)
+        value = self._run(scope, values)
+        self._explain(scope, values, why)
+        return value
+
+    def holds(self, scope: Scope, why: dict[str, Any]) -> bool:
+        """The value, which must be true or false. What would need a value that history does not have is false. What
+        was read goes into ``why`` when it is true.
+        """
+        values = [scope.recall(past) for past in self.pasts]
+        try:
+            value = self._run(scope, values)
+        except RuleError as error:
+            if error.facts["unknown"]:
+                return False
+            raise
+        if value is True:
+            self._explain(scope, values, why)
+            return True
+        if value is False:
+            return False
+        raise RuleError(
+            f"Rule {self._rule!r}, {self._field}: the result is {value!r}, expected true or false",
+            rule=self._rule,
+            field=self._field,
+        )
+
+    def _run(self, scope: Scope, values: list[Any]) -> Any:
         try:
             return self._program.execute(scope.context(values))
         except KeyError as error:
@@ -156,21 +177,14 @@ class Expression:
             unknown=None in values,
         )
 
-    def holds(self, scope: Scope, why: dict[str, Any]) -> bool:
-        """The value, which must be true or false. What would need a value that history does not have is false."""
-        try:
-            value = self.evaluate(scope, why)
-        except RuleError as error:
-            if error.facts["unknown"]:
-                return False
-            raise
-        if not isinstance(value, bool):
-            raise RuleError(
-                f"Rule {self._rule!r}, {self._field}: the result is {value!r}, expected true or false",
-                rule=self._rule,
-                field=self._field,
-            )
-        return value
+    def _explain(self, scope: Scope, values: list[Any], why: dict[str, Any]) -> None:
+        """Writes down what was read."""
+        for past, value in zip(self.pasts, values, strict=True):
+            why[past.text] = value
+        for path, (name, *keys) in self._paths.items():
+            value = functools.reduce(_member, keys, cast("Any", scope.variable(name)))
+            if value is not _MISSING:
+                why[path] = _plain(value)
 
     def _compiled(self, source: str) -> Any:
         try:

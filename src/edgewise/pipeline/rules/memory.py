@@ -23,6 +23,7 @@ Key: TypeAlias = tuple[str, ...]
 # Keys (sources, people, tracks) that are remembered for each thing that is remembered by key; the oldest goes.
 MAX_KEYS = 1024
 _MAX_FIRED = 20_000
+_NONE: frozenset[int] = frozenset()
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class Memory:
         self.told: dict[str, int] = {}
         self._since_ns = 0
         self._forget_at = MAX_KEYS
-        self._windows: dict[str, set[tuple[str, int]]] = {}
+        self._windows: dict[tuple[str, str], set[int]] = {}  # by source and channel
         self._latest_of: dict[str, set[str]] = {}
         self._counted: list[_Counted] = []
         self._series: dict[tuple[str, str, int], Series] = {}
@@ -87,7 +88,7 @@ class Memory:
         self._counts: dict[tuple[_Counted, str], Series] = {}
         for past in sorted(pasts):
             if past.function in REDUCE:
-                self._windows.setdefault(past.channel, set()).add((past.source, past.window_ns))
+                self._windows.setdefault((past.source, past.channel), set()).add(past.window_ns)
             elif past.function in OF_LATEST:
                 self._latest_of.setdefault(past.channel, set()).add(past.source)
             elif (counted := _Counted(past.channel, past.window_ns, past.same)) not in self._counted:
@@ -139,9 +140,10 @@ class Memory:
             else:
                 latest.add(event.time_ns, value)
         if isinstance(value, (int, float)):
-            for source, window_ns in self._windows.get(channel, ()):
-                if source in {"", event.source}:
-                    self._window(event.source, channel, window_ns).add(event.time_ns, float(value))
+            # A window of whatever source and one of this source are one and the same.
+            lengths = self._windows.get((event.source, channel), _NONE) | self._windows.get(("", channel), _NONE)
+            for window_ns in lengths:
+                self._window(event.source, channel, window_ns).add(event.time_ns, float(value))
 
     def _window(self, source: str, channel: str, window_ns: int) -> Series:
         key = (source, channel, window_ns)
