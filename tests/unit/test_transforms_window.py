@@ -188,6 +188,10 @@ def test_what_does_not_move_has_no_spectrum_and_what_is_seldom_said_has_none_eit
     ("cls", "given", "said"),
     [
         (WindowTransform, {"size_s": 1, "every_s": 2, "stats": ["mean"]}, "every_s is longer"),
+        (WindowTransform, {"size_s": 86400, "every_s": 0.001, "stats": ["mean"]}, "more than 10000 times every_s"),
+        (WindowTransform, {"size_s": 1e-9, "stats": ["mean"]}, "0.001"),
+        (Resample, {"interval_s": 0.001, "method": "linear"}, "max_gap_s is more than 10000 times interval_s"),
+        (Resample, {"interval_s": 60, "method": "linear", "max_gap_s": 10}, "interval_s is longer than max_gap_s"),
         (WindowTransform, {"size_s": 1, "stats": ["median"]}, "regex"),
         (WindowTransform, {"size_s": 1, "stats": ["p101"]}, "regex"),
         (Features, {"size_s": 1, "rate_hz": 2}, "8 to 1000000 values"),

@@ -13,9 +13,25 @@ from edgewise.series.clean import is_number
 
 Channel: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 Channels: TypeAlias = Annotated[tuple[Channel, ...], Meta(max_length=1024)]
-Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=366 * 86400)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0.001, le=366 * 86400)]
 SecondsOrNone: TypeAlias = Annotated[float, Meta(ge=0, le=366 * 86400)]
 MaxReadings: TypeAlias = Annotated[int, Meta(ge=2, le=1_000_000)]
+
+
+# Windows that a reading may stand in, or new readings between two: more take the processor away from all else.
+MAX_STEPS = 10_000
+
+
+def check_steps(long_s: float, short_s: float, *, long: str, short: str) -> None:
+    """Refuses settings by which one reading would cause too much work; ``short_s`` may be 0 for not set.
+
+    Raises:
+        ValueError: They are such, or ``short_s`` is longer than ``long_s``.
+    """
+    if short_s > long_s:
+        raise ValueError(f"{short} is longer than {long}")
+    if short_s and long_s / short_s > MAX_STEPS:
+        raise ValueError(f"{long} is more than {MAX_STEPS} times {short}")
 
 
 def numbers(reading: Reading, channels: Collection[str] = ()) -> dict[str, float]:

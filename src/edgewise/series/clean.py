@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 
 # Turns the median absolute deviation of normal noise into its standard deviation.
 MAD_TO_STD = 1.4826
+
+LARGEST = 1e100
+"""No sensor measures more; squares and sums of what is beyond would overflow."""
 
 
 def median(ordered: Sequence[float]) -> float:
@@ -63,5 +65,5 @@ def between(before: tuple[int, float], after: tuple[int, float], time_ns: int) -
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a reading is a number one can calculate with: no truth value, no text, not NaN or infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether one can calculate with a value: it is no truth value and no text, not NaN, not beyond ``LARGEST``."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST

@@ -14,6 +14,7 @@ from edgewise.pipeline.readings import (
     MaxReadings,
     Seconds,
     SecondsOrNone,
+    check_steps,
     held,
     nanoseconds,
     numbers,
@@ -52,8 +53,7 @@ class FeaturesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     def __post_init__(self) -> None:
         from edgewise.series.spectrum import MIN_VALUES
 
-        if self.every_s > self.size_s:
-            raise ValueError("every_s is longer than size_s: readings between two windows would be lost")
+        check_steps(self.size_s, self.every_s, long="size_s", short="every_s")
         if not MIN_VALUES <= self.size_s * self.rate_hz <= 1_000_000:
             raise ValueError(f"size_s x rate_hz must give {MIN_VALUES} to 1000000 values")
         for name, (low, high) in self.bands.items():

@@ -14,6 +14,7 @@ from edgewise.pipeline.readings import (
     MaxReadings,
     Seconds,
     SecondsOrNone,
+    check_steps,
     held,
     nanoseconds,
     numbers,
@@ -42,6 +43,10 @@ class ResampleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     lateness_s: SecondsOrNone = 0.0
     max_gap_s: Annotated[float, Meta(gt=0, le=366 * 86400)] = 3600.0
     max_readings: MaxReadings = 100_000
+
+    def __post_init__(self) -> None:
+        if self.method == "linear":
+            check_steps(self.max_gap_s, self.interval_s, long="max_gap_s", short="interval_s")
 
 
 class Resample:

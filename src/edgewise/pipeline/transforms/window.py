@@ -14,6 +14,7 @@ from edgewise.pipeline.readings import (
     MaxReadings,
     Seconds,
     SecondsOrNone,
+    check_steps,
     held,
     nanoseconds,
     numbers,
@@ -49,8 +50,7 @@ class WindowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     max_readings: MaxReadings = 100_000
 
     def __post_init__(self) -> None:
-        if self.every_s > self.size_s:
-            raise ValueError("every_s is longer than size_s: readings between two windows would be lost")
+        check_steps(self.size_s, self.every_s, long="size_s", short="every_s")
 
 
 class WindowTransform:
