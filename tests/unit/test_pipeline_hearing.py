@@ -26,7 +26,7 @@ PIECE = 320
 """Samples: 20 ms. The models here listen to one piece at a time, so a score is a piece's."""
 
 
-def listener(folder: Path, *, task: dict[str, Any], scores: int) -> Path:
+def listener(folder: Path, *, task: dict[str, Any], scores: int, length: int = PIECE) -> Path:
     """A model that hears levels: one score is the mean of a window; several are of "on" (loud) and "off" (negative)."""
     folder.mkdir()
     nodes = [helper.make_node("ReduceMean", ["window"], ["mean"], axes=[1], keepdims=1)]
@@ -42,14 +42,14 @@ def listener(folder: Path, *, task: dict[str, Any], scores: int) -> Path:
     graph = helper.make_graph(
         nodes,
         "listener",
-        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["n", PIECE])],
+        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["n", length])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", scores])],
         initializers,
     )
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), folder / "model.onnx"
     )
-    spec = Input("window", "FP32", (-1, PIECE), "audio", (Window(PIECE),), rate_hz=16_000, step=PIECE)
+    spec = Input("window", "FP32", (-1, length), "audio", (Window(length),), rate_hz=16_000, step=PIECE)
     save(
         folder,
         Manifest(
@@ -71,9 +71,11 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         words = {"kind": "words", "labels": "labels.txt", "threshold": 0.8, "mean_of": 2}
         phrase = {"kind": "score", "label": "hey you", "threshold": 0.5, "mean_of": 2}
+        single = {**phrase, "mean_of": 1}
         self.models = {
             "words": Model.open(listener(folder / "words", task=words, scores=3)),
             "phrase": Model.open(listener(folder / "phrase", task=phrase, scores=1)),
+            "long": Model.open(listener(folder / "long", task=single, scores=1, length=2 * PIECE)),
         }
 
     def model(self, name: str) -> Model:
@@ -167,6 +169,12 @@ class TestWakeWord:
         assert events(transform, pieces([0, 0.9])) == []
         assert events(transform, pieces([0.9, 0], first=9)) == []
 
+    def test_a_window_never_spans_a_gap(self, tools: Tools) -> None:
+        transform = WakeWord(WakeWordSettings("long"), tools)
+        assert events(transform, pieces([0.0, 0.9])) == []
+        assert events(transform, pieces([0.9], first=9)) == []
+        assert kinds(events(transform, pieces([0.9], first=10))) == [(0, "wake_word.heard")]
+
     def test_a_threshold_of_ones_own_counts(self, tools: Tools) -> None:
         strict = WakeWord(WakeWordSettings("phrase", threshold=0.95), tools)
         assert events(strict, pieces([0.9] * 5)) == []
@@ -193,6 +201,13 @@ class TestCommand:
     def test_it_stops_listening_after_some_seconds(self, tools: Tools) -> None:
         transform = Command(CommandSettings("words", listen_s=1.0), tools)
         assert events(transform, pieces([0.0] * 60 + [0.9] * 3), given=woken(2)) == []
+
+    def test_half_a_word_of_the_last_time_counts_no_more(self, tools: Tools) -> None:
+        transform = Command(CommandSettings("words", listen_s=1.0), tools)
+        levels = [0.0, 0.9, *[0.0] * 60, 0.9, 0.0]
+        levels[52] = 0.9  # the last piece of the first second
+        found = events(transform, pieces(levels), given={**woken(2), **woken(62)})
+        assert found == []
 
     def test_always_listening_hears_each_word_once(self, tools: Tools) -> None:
         transform = Command(CommandSettings("words", listen="always", quiet_s=0.2), tools)
