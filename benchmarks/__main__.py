@@ -9,6 +9,8 @@ BENCHMARKS = {
     "start": "import, first prediction, idle node",
     "journal": "appends against a bare write + fdatasync loop",
     "serve": "HTTP against raw ONNX Runtime, LitServe and MLServer",
+    "streams": "cameras, sensors and models on one node",
+    "rules": "a thousand rules, a thousand events a second",
     "faces": "how well people are told apart, on the ORL faces",
     "models": "size, speed and accuracy of every model",
 }
