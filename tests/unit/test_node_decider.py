@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import StorageFullError, UnavailableError
@@ -507,3 +509,61 @@ def test_rules_that_look_at_no_readings_leave_no_one_waiting_for_them() -> None:
     house.restart()
     house.decider.decide_pending()
     assert {line.stream for line in house.journal.audit() if line.consumer == CONSUMER} == {EVENTS}
+
+
+SEEN = rule("seen", Do("hall", "turn_on", {"brightness": "=event.body.wish"}), on="came")
+PAIR = rule("pair", Do("siren", "raise"), on="left", after=(Step("came"),), within_s=30.0)
+WARM = rule("warm", Do("door", "unlock"), on="reading", when="avg(heat, '20s') > 50", cooldown_s=5)
+SILENT = rule("silent", Do("siren", "clear"), on="came", unless=(Step("left"),), for_s=7.0)
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["came", "left"]), st.integers(1, 100)),
+        st.tuples(st.just("heat"), st.integers(0, 100)),
+        st.tuples(st.just("waits"), st.integers(1, 8)),
+        st.tuples(st.sampled_from(["decides", "decides, unacknowledged", "restarts"]), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+def lived(happened: list[tuple[str, int]], *, troubled: bool) -> House:
+    """A house to which this happened; without trouble it decides at once and never restarts."""
+    house = House(SEEN, PAIR, WARM, SILENT)
+    acknowledge = house.journal.ack
+    for what, value in happened:
+        if what == "heat":
+            house.reads(heat=float(value))
+        elif what in {"came", "left"}:
+            house.happens(what, wish=value)
+        elif what == "waits":
+            house.decider.decide_pending()  # what is late would differ
+            house.clock.advance(value)
+            house.decider.decide_pending()
+        elif troubled and what == "restarts":
+            house.restart()
+        elif troubled and what == "decides, unacknowledged":
+            house.journal.ack = lambda *_: None  # type: ignore[method-assign]
+            house.decider.decide_pending()
+            house.restart()
+            house.journal.ack = acknowledge  # type: ignore[method-assign]
+        if not troubled or what == "decides":
+            house.decider.decide_pending()
+    house.decider.decide_pending()
+    return house
+
+
+def fired(house: House) -> list[tuple[str, str]]:
+    records = house.journal.read(DECISIONS, limit=1000)
+    assert {record.kind for record in records} <= {"decision.done"}
+    return sorted((record.body["rule"], record.body["key"]) for record in records)
+
+
+@settings(deadline=None, max_examples=60)
+@given(happenings)
+def test_nothing_fires_twice_or_not_at_all_whenever_the_node_dies(happened: list[tuple[str, int]]) -> None:
+    # Readings go after the events that wait, so both houses must be asked in the same order.
+    happened = [step for each in happened for step in (each, ("decides", 0)) if each[0] != "decides"]
+    calm, troubled = lived(happened, troubled=False), lived(happened, troubled=True)
+    assert fired(troubled) == fired(calm)
+    assert len(fired(calm)) == len(set(fired(calm)))
+    assert troubled.pending() == 0

@@ -53,6 +53,7 @@ def refresh(
         return
     since_ns = situation.now_ns - rules.horizon_ns
     streams = [_since(journal, stream, since_ns, before=first) for stream, first in before.items()]
+    # Each stream in its own order, as it was decided; the streams by time.
     for record in heapq.merge(*streams, key=lambda record: record.time_ns):
         then = Situation(max(record.time_ns, 0), person=situation.person, devices=situation.devices)
         with contextlib.suppress(Exception):  # it was told when it happened
@@ -92,4 +93,4 @@ def _since(journal: Journal, stream: str, since_ns: int, *, before: int) -> list
             break
     if len(found) >= MAX_RECORDS:
         logger.warning("rules look further back than %d records of %s; they forget what is older", len(found), stream)
-    return sorted((record for record in found if record.time_ns >= since_ns), key=lambda record: record.time_ns)
+    return [record for record in reversed(found) if record.time_ns >= since_ns]
