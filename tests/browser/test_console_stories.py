@@ -57,7 +57,9 @@ def test_a_known_face_opens_the_door_before_the_visitors_eyes(visitor, node, por
     visitor.sees("22.5 °C", inside=".device[data-kind=thermostat]")
     visitor.sees("Eileen", inside=".camera-found")
     visitor.until(
-        lambda: visitor.driver.execute_script("return (document.querySelector('.camera-view canvas')?.width ?? 0) > 300"),
+        lambda: visitor.driver.execute_script(
+            "return (document.querySelector('.camera-view canvas')?.width ?? 0) > 300"
+        ),
         "the live picture has not arrived",
     )
 

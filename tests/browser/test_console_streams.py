@@ -134,6 +134,7 @@ def test_the_clip_of_an_event_is_played_sought_in_and_saved(watcher: Any) -> Non
     watcher.driver.execute_script("arguments[0].currentTime = 1.2; arguments[0].play()", video)
     playing = "return arguments[0].currentTime > 1.3 && arguments[0].videoWidth === 640"
     watcher.until(lambda: watcher.driver.execute_script(playing, video), "the clip does not play")
+    watcher.sees("face entered porch", inside="dialog h2")
     link = watcher.find("dialog .clip a").get_attribute("href")
     assert link.endswith("/video?download=true")
     assert watcher.serious_faults() == []

@@ -12,7 +12,8 @@ import pytest
 from edgewise._lib.clock import SystemClock
 from edgewise.media.packets import Packet
 from edgewise.pipeline.base import Event
-from edgewise.pipeline.recorder import Clip, Recorder, RecordSettings
+from edgewise.pipeline.recorder import Recorder
+from edgewise.pipeline.recording import Clip, RecordSettings
 from edgewise.pipeline.runner import PipelineRunner
 from edgewise.pipeline.scheduler import Scheduler
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource

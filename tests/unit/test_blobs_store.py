@@ -115,3 +115,60 @@ def _kept(store: BlobStore, digest: str) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def test_a_file_is_moved_in_and_found_by_its_digest(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "blobs")
+    source = tmp_path / "clip.part"
+    source.write_bytes(b"video")
+    digest = store.put_file(source, media_type="video/mp4")
+    assert digest == hashlib.sha256(b"video").hexdigest()
+    assert not source.exists()
+    assert (store.get(digest), store.stat(digest).media_type) == (b"video", "video/mp4")
+    source.write_bytes(b"video")
+    assert store.put_file(source, media_type="video/mp4") == digest
+    assert not source.exists()
+    assert store.kept_bytes == 5
+
+
+def test_a_file_that_is_too_large_stays_where_it_is(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "blobs", max_bytes=10)
+    source = tmp_path / "clip.part"
+    source.write_bytes(b"x" * 11)
+    with pytest.raises(TooLargeError):
+        store.put_file(source)
+    assert source.exists()
+
+
+def test_a_media_type_with_room_of_its_own_pushes_out_only_its_own(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = BlobStore(tmp_path, max_bytes=100, bounds={"video/mp4": 1000}, clock=clock)
+    picture = store.put(b"p" * 90, media_type="image/jpeg")
+    videos = []
+    for number in range(12):
+        clock.advance(1)
+        videos.append(store.put(bytes([number]) * 100, media_type="video/mp4"))
+    assert store.stat(picture).size == 90
+    with pytest.raises(NotFoundError):
+        store.stat(videos[0])
+    assert store.stat(videos[-1]).size == 100
+    assert store.kept_bytes <= 1090
+    again = BlobStore(tmp_path, max_bytes=100, bounds={"video/mp4": 1000}, clock=clock)
+    again.put(b"q" * 90, media_type="image/jpeg")
+    with pytest.raises(NotFoundError):
+        again.stat(picture)
+    assert again.stat(videos[-1]).size == 100
+
+
+def test_what_is_too_old_is_removed_and_counted(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = BlobStore(tmp_path, clock=clock, max_age_s=60)
+    old = store.put(b"old")
+    clock.advance(50)
+    new = store.put(b"new")
+    clock.advance(20)
+    store.retain()
+    with pytest.raises(NotFoundError):
+        store.get(old)
+    assert store.get(new) == b"new"
+    assert store.evictions == Evictions(count=1, bytes=3)

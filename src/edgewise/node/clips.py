@@ -17,7 +17,8 @@ import msgspec
 
 from edgewise.errors import EdgewiseError, NotFoundError, StorageFullError
 from edgewise.node.patience import append_patiently
-from edgewise.pipeline.recorder import PART, Clip, Recorder, leftovers
+from edgewise.pipeline.recorder import PART, Recorder, leftovers
+from edgewise.pipeline.recording import Clip
 from edgewise.types import Entry, Record
 
 if TYPE_CHECKING:

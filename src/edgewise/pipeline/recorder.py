@@ -13,141 +13,32 @@ Threads: sources and runners only put packets and pictures into bounded places; 
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
-from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError
-from edgewise.media.clips import PLAYABLE, ClipWriter, FrameEncoder, mp4_codecs
+from edgewise.media.clips import PLAYABLE, ClipWriter, mp4_codecs
 from edgewise.media.packets import Coding, Packet
 from edgewise.pipeline.base import Event, Frame
+from edgewise.pipeline.encoding import Encoding, Turns
+from edgewise.pipeline.recording import Clip, RecorderState, RecordSettings
 from edgewise.pipeline.ring import PacketRing, Placed
-
-if TYPE_CHECKING:
-    from edgewise.types import Image
 
 PART = ".part"
 # Events are told a little after their picture was taken; the ring reaches back that much further.
 _LATE_S = 5.0
 # A clip whose source gives nothing more ends so long after its end was due.
 _GRACE_S = 1.0
-# Pictures that wait to be encoded; newer ones push out older ones.
-_WAITING = 4
-# Encoding may be ahead of its share of a core by so much.
-_BURST_S = 0.5
 _TICK_S = 0.1
 
 logger = logging.getLogger(__name__)
-
-KindPattern = Annotated[str, Meta(pattern=r"^(?:[a-z0-9_]+\.)*(?:[a-z0-9_]+|\*)$", max_length=128)]
-Copy = Literal["playable", "always", "never"]
-
-
-class RecordSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clips of events.
-
-    Attributes:
-        on: Kinds of event that are recorded; ``face.*`` stands for all that begin so, ``*`` for all.
-        before_s: Seconds before the event. A clip that is not encoded anew begins with the key frame before them.
-        after_s: Seconds after the event.
-        max_s: Longest clip, when one event follows another.
-        copy: Which encoded video is written as it came: what browsers play (``playable``: H.264, HEVC, VP9, AV1), all
-            that an MP4 file can hold (``always``), or none (``never``). The rest is encoded anew.
-        quality: Of pictures that are encoded, 1..100; more is better and larger.
-        max_fps: Pictures a second that are encoded at most.
-        max_height: Higher pictures are encoded smaller.
-        max_cores: What encoding may take of the machine, in cores; pictures beyond are left out and counted.
-        memory_bytes: Video in memory at most, of this pipeline.
-    """
-
-    on: Annotated[tuple[KindPattern, ...], Meta(min_length=1, max_length=64)] = ("*",)
-    before_s: Annotated[float, Meta(ge=0, le=120)] = 5.0
-    after_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
-    max_s: Annotated[float, Meta(ge=1, le=3600)] = 120.0
-    copy: Copy = "playable"
-    quality: Annotated[int, Meta(ge=1, le=100)] = 60
-    max_fps: Annotated[float, Meta(ge=0.1, le=120)] = 10.0
-    max_height: Annotated[int, Meta(ge=32, le=4320)] = 1080
-    max_cores: Annotated[float, Meta(ge=0.01, le=64)] = 0.5
-    memory_bytes: Annotated[int, Meta(ge=1 << 20, le=4 << 30)] = 64 << 20
-
-    def __post_init__(self) -> None:
-        if self.max_s < self.before_s + self.after_s:
-            raise ValueError("max_s is less than before_s and after_s together")
-
-
-class Clip(msgspec.Struct, frozen=True):
-    """What became of a clip.
-
-    Attributes:
-        name: Of the clip.
-        source: Of the pipeline.
-        path: The file; whoever is told owns it. None when there is none.
-        events: Sequences of the events in it.
-        time_ns: When it begins, nanoseconds since the Unix epoch, as near as is known.
-        duration_s: Its length.
-        before_s: Of that, before its first event.
-        width: Pixels.
-        height: Pixels.
-        codec: FFmpeg's name, such as ``h264``.
-        copied: Whether it holds what the source sent, unchanged.
-        cut: Why it ended before its time; empty when it did not.
-        error: Why there is no clip; None when there is one.
-    """
-
-    name: str
-    source: str
-    path: Path | None
-    events: tuple[int, ...] = ()
-    time_ns: int = 0
-    duration_s: float = 0.0
-    before_s: float = 0.0
-    width: int = 0
-    height: int = 0
-    codec: str = ""
-    copied: bool = False
-    cut: str = ""
-    error: EdgewiseError | None = None
-
-
-class RecorderState(msgspec.Struct, frozen=True):
-    """What a recorder is doing. Counts are since it was started.
-
-    Attributes:
-        recording: Name of the clip that runs; empty when none does.
-        clips: Clips that were made.
-        failed: Clips that could not be made.
-        copying: Whether the source's own video is kept (as opposed to encoding pictures); None before it is known.
-        skipped: Pictures that were not encoded, to stay within ``max_cores``.
-        memory_bytes: Video in memory now.
-        problem: Why the last clip failed; empty once one was made.
-    """
-
-    recording: str = ""
-    clips: int = 0
-    failed: int = 0
-    copying: bool | None = None
-    skipped: int = 0
-    memory_bytes: int = 0
-    problem: str = ""
-
-
-class Turns(Protocol):
-    """Whose turns encoding takes (``edgewise.pipeline.scheduler.Lane``)."""
-
-    def turn(self) -> contextlib.AbstractContextManager[None]:
-        """Waits for a turn and holds it."""
-        ...
 
 
 class _Running:
@@ -209,28 +100,25 @@ class Recorder:
         self._refused: Coding | None = None
         self._running: _Running | None = None
         self._ending: list[_Running] = []
-        self._frames: deque[Frame] = deque(maxlen=_WAITING)
         self._stopping = False
-        self._threads = [
-            threading.Thread(target=self._write_all, name=f"{name}-clips", daemon=True),
-            threading.Thread(target=self._encode_all, name=f"{name}-encoder", daemon=True),
-        ]
+        self._encoding = Encoding(name, settings, self._encoded, self._not_encoded, clock=clock, lane=lane)
+        self._thread = threading.Thread(target=self._write_all, name=f"{name}-clips", daemon=True)
 
     def start(self) -> None:
         """Begins."""
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._encoding.start()
 
     def stop(self) -> None:
         """Ends the clip that runs where it is, and writes it. May be called twice."""
+        self._encoding.stop()
         with self._changed:
             self._stopping = True
             if self._running is not None:
                 self._end(self._running, cut="the node was stopped")
             self._changed.notify_all()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def state(self) -> RecorderState:
         """What it is doing now."""
@@ -239,6 +127,7 @@ class Recorder:
                 self._state,
                 recording=self._running.name if self._running else "",
                 memory_bytes=self._ring.kept_bytes,
+                skipped=self._encoding.skipped,
             )
 
     def wants(self, kind: str) -> bool:
@@ -258,9 +147,9 @@ class Recorder:
     def frame(self, frame: Frame) -> None:
         """Takes a picture; it is encoded unless the source's packets are kept."""
         with self._changed:
-            if self._copying is None and not self._stopping:
-                self._frames.append(frame)
-                self._changed.notify_all()
+            copying = self._copying is not None
+        if not copying:
+            self._encoding.put(frame)
 
     def trigger(self, event: Event) -> str:
         """Begins a clip, or makes the one that runs longer; returns its name. Empty when such events are not recorded.
@@ -303,7 +192,7 @@ class Recorder:
             return False
         if self._copying is None:
             self._ring.clear()  # pictures encoded before do not go with what the source sends
-            self._frames.clear()
+            self._encoding.clear()
             if self._running is not None and self._running.first is not None:
                 self._end(self._running, cut="the source changed its coding")
         self._state = msgspec.structs.replace(self._state, copying=True)
@@ -456,47 +345,16 @@ class Recorder:
 
     # The encoding thread.
 
-    def _encode_all(self) -> None:
-        budget = _Budget(self._settings.max_cores)
-        encoder: FrameEncoder | None = None
-        last_ns = 0
-        while (frame := self._next_frame()) is not None:
-            if frame.time_ns - last_ns < 0.9e9 / self._settings.max_fps:
-                continue
-            if not budget.allows(self._clock.monotonic()):
-                with self._changed:
-                    self._state = msgspec.structs.replace(self._state, skipped=self._state.skipped + 1)
-                continue
-            last_ns = frame.time_ns
-            try:
-                encoder = self._encode(frame, encoder, budget)
-            except Exception as error:
-                logger.exception("%s: a picture cannot be encoded", self.name)
-                with self._changed:
-                    self._state = msgspec.structs.replace(self._state, problem=str(error))
-                encoder = None
-
-    def _next_frame(self) -> Frame | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._stopping)
-            return None if self._stopping else self._frames.popleft()
-
-    def _encode(self, frame: Frame, encoder: FrameEncoder | None, budget: _Budget) -> FrameEncoder:
-        with self._lane.turn():
-            start = time.thread_time()
-            image: Image = frame.image
-            if encoder is None or encoder.size != (frame.width, frame.height):
-                encoder = FrameEncoder(
-                    frame.width, frame.height, max_height=self._settings.max_height, quality=self._settings.quality
-                )
-            packets = encoder.encode(image, time_ns=frame.time_ns)
-            budget.spend(time.thread_time() - start)
+    def _encoded(self, packets: Sequence[Packet], time_ns: int) -> None:
         with self._changed:
             if self._copying is None:
                 self._state = msgspec.structs.replace(self._state, copying=False)
                 for packet in packets:
-                    self._add(packet, time_ns=frame.time_ns)
-        return encoder
+                    self._add(packet, time_ns=time_ns)
+
+    def _not_encoded(self, error: Exception) -> None:
+        with self._changed:
+            self._state = msgspec.structs.replace(self._state, problem=str(error))
 
 
 def _fitting(packets: list[Placed]) -> list[Placed]:
@@ -510,26 +368,6 @@ def _fitting(packets: list[Placed]) -> list[Placed]:
 def _shape(placed: Placed) -> tuple[str, int, int]:
     coding = placed.packet.coding
     return coding.codec, coding.width, coding.height
-
-
-class _Budget:
-    """A share of a core: time comes in steadily, and work takes it out."""
-
-    def __init__(self, cores: float) -> None:
-        self._cores = cores
-        self._left_s = _BURST_S
-        self._last: float | None = None
-
-    def allows(self, now: float) -> bool:
-        """Whether there is time left."""
-        if self._last is not None:
-            self._left_s = min(_BURST_S, self._left_s + (now - self._last) * self._cores)
-        self._last = now
-        return self._left_s > 0
-
-    def spend(self, seconds: float) -> None:
-        """Takes time out."""
-        self._left_s -= seconds
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgewise.pipeline.base import WhenFull
 from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.places import Polygon
-from edgewise.pipeline.recorder import RecordSettings
+from edgewise.pipeline.recording import RecordSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings

@@ -22,7 +22,7 @@ http: {port: 0}
 pipelines:
   street:
     source: {kind: video, path: FILM, loop: true}
-    record: {on: [person.*], before_s: 1, after_s: 1}
+    record: {on: [person.*], before_s: 1, after_s: 3}
   yard:
     source: {kind: video, path: FILM, loop: true}
     mask: [[[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]]
@@ -55,6 +55,7 @@ def server(start_api: Callable[..., Any], film: Path) -> Any:
 @pytest.fixture
 def http(server: Any) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        client.get("/v1/clips")  # the first request loads the application
         yield client
 
 
@@ -97,7 +98,7 @@ def test_an_event_carries_its_clip_which_resolves_when_it_has_ended(server: Any,
     with av.open(io.BytesIO(film.content)) as container:
         frames = sum(1 for _ in container.decode(video=0))
     assert frames == pytest.approx(done["duration_s"] * 20, abs=5)  # while the film begins anew, a moment passes
-    assert 1.9 <= done["duration_s"] <= 3.2
+    assert 3.9 <= done["duration_s"] <= 5.2
 
 
 def test_an_alarm_names_its_clip(server: Any, http: httpx.Client) -> None:

@@ -21,7 +21,7 @@ from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from edgewise.media import images
 from edgewise.pipeline.base import Frame, Observation, Pushable, Sound, Value
-from edgewise.pipeline.recorder import RecorderState
+from edgewise.pipeline.recording import RecorderState
 from edgewise.pipeline.runner import Phase, PipelineRunner
 from edgewise.types import Detection
 

@@ -143,6 +143,9 @@ def _problems(context: Context) -> Iterator[Problem]:
         now = runner.state()
         if now.phase in {Phase.RETRYING, Phase.FAILED}:
             yield Problem(name, now.problem, "See `edgewise doctor` for cameras and models.")
+    for name, recorder in node.clips.recorders.items():
+        if problem := recorder.state().problem:
+            yield Problem(name, f"The last clip could not be recorded: {problem}", "See record in docs/recording.md.")
     for name, state in node.devices.states().items():
         if not state.get("available", True):
             problem = state.get("problem") or "The device does not answer."

@@ -51,7 +51,7 @@ export function CameraTile({ camera, streamed, called }) {
       html`<p class="camera-reason">${t("camera.noClip", { reason: camera.recording.problem })}</p>`}
       <div class="camera-foot">
         <dl class="camera-figures">
-          <${Figure} label=${t(`camera.rate.${camera.gives}`)} value=${formatNumber(camera.fps, 1)} />
+          ${camera.gives === "frame" && html`<${Figure} label=${t("camera.fps")} value=${formatNumber(camera.fps, 1)} />`}
           <${Figure} label=${t(`camera.count.${camera.gives}`)} value=${formatNumber(camera.frames)} />
           <${Figure} label=${t("camera.dropped")} value=${formatNumber(camera.dropped)} />
           ${TROUBLES.filter((trouble) => camera[trouble] > 0).map(

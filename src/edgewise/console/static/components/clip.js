@@ -40,10 +40,7 @@ function Clip({ clip, label, reload }) {
         aria-label=${t("clip.of", { sentence: label })}
       ></video>
       <figcaption>
-        <span class="muted small"
-          >${formatDuration(clip.duration_s)} · ${formatBytes(clip.bytes)} ·
-          ${t(clip.copied ? "clip.copied" : "clip.encoded")}${clip.cut && ` · ${clip.cut}`}</span
-        >
+        <span class="muted small">${factsOf(clip).join(" · ")}</span>
         <a class="button" href=${clipVideoPath(clip.name, { download: true })} download>
           <${Icon} name="download" />${t("clip.download")}
         </a>
@@ -51,6 +48,9 @@ function Clip({ clip, label, reload }) {
     </figure>
   `;
 }
+
+const factsOf = ({ duration_s: seconds, bytes, copied, cut }) =>
+  [formatDuration(seconds), formatBytes(bytes), t(copied ? "clip.copied" : "clip.encoded"), cut].filter(Boolean);
 
 /** Asks until it has ended. */
 function Recording({ name, onEnd }) {

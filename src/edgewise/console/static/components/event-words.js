@@ -10,6 +10,8 @@ const LOOKS = {
   "decision.done": { icon: "check", tone: "good" },
   "decision.expired": { icon: "warning", tone: "warm" },
   "decision.failed": { icon: "warning", tone: "bad" },
+  "zone.entered": { icon: "stranger", tone: "warm" },
+  "object.loitering": { icon: "warning", tone: "warm" },
   "clip.recorded": { icon: "play", tone: "calm" },
   "clip.failed": { icon: "warning", tone: "bad" },
   "clip.lost": { icon: "warning", tone: "warm" },

@@ -61,7 +61,14 @@ export function LiveView({ camera, streamed, called }) {
 function CallView({ name, onFail }) {
   const video = useRef(null);
   useEffect(() => call(name, video.current, onFail), [name]);
-  return html`<video ref=${video} aria-label=${t("camera.picture", { name })} autoplay muted playsinline></video>`;
+  return html`<video
+    ref=${video}
+    poster=${cameraSnapshotPath(name)}
+    aria-label=${t("camera.picture", { name })}
+    autoplay
+    muted
+    playsinline
+  ></video>`;
 }
 
 /**
@@ -77,14 +84,16 @@ function call(name, video, onFail) {
   const controller = new AbortController();
   let location = "";
   let over = false;
+  const close = () => peer.close();
   const end = () => {
     if (over) return;
     over = true;
     clearTimeout(timer);
     controller.abort();
-    peer.close();
     video.srcObject = null;
-    if (location) endCall(location).catch(() => {});
+    // The node is told before it notices by itself.
+    if (location) endCall(location).then(close, close);
+    else close();
   };
   const fail = (error) => {
     if (over) return;
@@ -107,7 +116,7 @@ function call(name, video, onFail) {
     await gathered(peer);
     const { answer, location: at } = await beginCall(name, peer.localDescription.sdp, controller.signal);
     location = at;
-    if (over) endCall(location).catch(() => {});
+    if (over) endCall(location).catch(close);
     else await peer.setRemoteDescription({ type: "answer", sdp: answer });
   })().catch(fail);
   return end;
