@@ -74,6 +74,7 @@ def test_a_light_that_changes_everywhere_does_not_move(camera: Camera) -> None:
     lights = [*[0.6] * 5, *np.linspace(0.6, 1.15, 20), *(1 + 0.1 * np.sin(range(20)))]
     assert all(stillness(motion, (camera.take(gain=float(gain)) for gain in lights)))
     assert all(stillness(motion, [camera.take(offset=20)] * 3))
+    assert all(stillness(motion, [camera.take(gain=1.4)] * 3)), "what was bright is white now, and no brighter"
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.6])

@@ -123,9 +123,11 @@ class Count:
 
     def _count_zone(self, name: str, objects: list[Detection], observation: Observation) -> None:
         zone, tally, frame = self._settings.zones[name], self._zones[name], observation.frame
+        there = {found.track: found for found in objects if inside(zone, foot(found.box, frame))}
         change = visit(
             self._stays[name],
-            {found.track: found for found in objects if inside(zone, foot(found.box, frame))},
+            there,
+            outside=[found.track for found in objects if found.track not in there],
             time_ns=frame.time_ns,
             absent_s=self._settings.absent_s,
             still=observation.still,

@@ -42,7 +42,7 @@ class Dwell:
     def __init__(self, settings: DwellSettings, tools: Tools | None = None) -> None:  # noqa: ARG002, it needs none
         self._settings = settings
         self._stays: dict[str, dict[int, Stay]] = {name: {} for name in settings.zones}
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[str, tuple[int, int]]] = set()
 
     def apply(self, observation: Observation) -> Observation:
         """Adds the events of this frame."""
@@ -59,15 +59,13 @@ class Dwell:
 
     def _watch(self, zone: str, observation: Observation) -> list[Event]:
         frame, wanted = observation.frame, self._settings.labels
+        objects = [each for each in observation.objects if each.track and (not wanted or each.label in wanted)]
+        polygon = self._settings.zones[zone]
+        there = {found.track: found for found in objects if inside(polygon, foot(found.box, frame))}
         change = visit(
             self._stays[zone],
-            {
-                found.track: found
-                for found in observation.objects
-                if found.track
-                and (not wanted or found.label in wanted)
-                and inside(self._settings.zones[zone], foot(found.box, frame))
-            },
+            there,
+            outside=[found.track for found in objects if found.track not in there],
             time_ns=frame.time_ns,
             absent_s=self._settings.absent_s,
             still=observation.still,
@@ -75,11 +73,11 @@ class Dwell:
         self._stays[zone] = dict(change.stays)
         loitering = [
             stay
-            for track, stay in change.stays.items()
-            if stay.seconds >= self._settings.loiter_s and (zone, track) not in self._told
+            for stay in change.stays.values()
+            if stay.seconds >= self._settings.loiter_s and (zone, stay.key) not in self._told
         ]
-        self._told |= {(zone, stay.newest.track) for stay in loitering}
-        self._told -= {(zone, stay.newest.track) for stay in change.left}
+        self._told |= {(zone, stay.key) for stay in loitering}
+        self._told -= {(zone, stay.key) for stay in change.left}
         return [
             Event(kind, frame.source, frame.time_ns, _body(zone, stay))
             for kind, stays in (
