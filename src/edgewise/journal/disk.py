@@ -44,7 +44,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LEDGER_SPAN_NS = 3600 * 10**9  # lines of the ledger are joined within an hour
-_SEGMENT_BYTES = 4 << 20, 64 << 20  # smallest and largest
+_SEGMENT_BYTES = 4 << 20, 32 << 20  # smallest and largest
 _SEGMENTS = 16  # a segment has this part of what all streams may keep
 _PAGE_RECORDS = 4096
 

@@ -30,6 +30,7 @@ _TAIL = struct.Struct("<qIIIB")
 _TAIL_CHECKED = struct.Struct("<qII")
 _END_MARK = 0xED  # never zero, so that the last byte that is not zero ends a frame
 _SECTOR = 512
+_CHUNK_BYTES = 1 << 16
 _CHECKSUM_BITS = 0xFFFFFFFF
 
 HEAD_BYTES = _PREFIX.size + _HEAD.size
@@ -122,11 +123,22 @@ def scan(data: bytes, *, salt: int, state: int) -> Scan:
     Returns:
         The frames of all groups that were accepted, damaged ones included where they can be told.
     """
-    limit = len(data.rstrip(b"\0"))
+    limit = _used(data)
     frames = list(_walk(data, limit, salt))
     start = _unaccepted(data, frames, limit)
     kept = [frame for frame in frames if frame.offset < start and (not frame.group or frame.group.state <= state)]
     return Scan(kept, kept[-1].end if kept else 0)
+
+
+def _used(data: bytes) -> int:
+    """How long the data is without the zeros at its end."""
+    end = len(data)
+    while end:
+        start = max(0, end - _CHUNK_BYTES)
+        if rest := data[start:end].rstrip(b"\0"):
+            return start + len(rest)
+        end = start
+    return 0
 
 
 def _walk(data: bytes, limit: int, salt: int) -> Iterator[Frame]:
