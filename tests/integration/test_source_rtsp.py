@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,17 +25,21 @@ from edgewise._lib.clock import SystemClock
 from edgewise.errors import SettingsError, TooLargeError, UnavailableError
 from edgewise.media import rtsp as media
 from edgewise.media.packets import Packet
-from edgewise.pipeline.base import Encoded
+from edgewise.pipeline.base import Encoded, Observation
+from edgewise.pipeline.runner import Phase, PipelineRunner
+from edgewise.pipeline.scheduler import Scheduler
 from edgewise.pipeline.sources.rtsp import RtspSettings, RtspSource
-from edgewise.testing.pipeline import PATIENCE_S
+from edgewise.testing.pipeline import PATIENCE_S, FunctionTransform
 from edgewise.testing.rtsp import NoisyWire, RtspServer, number_of
 
 if TYPE_CHECKING:
     from edgewise.types import Image
 
 CLOCK = SystemClock()
-# Pictures that may be on their way when the server is asked for its newest: in encoder, sockets and decoder.
-ON_THE_WAY = 8
+# Pictures that may be on their way when the server is asked for its newest: in encoder, sockets and decoder. Many, for
+# machines that do much else; the slow reader sleeps through more than twice as many.
+ON_THE_WAY = 40
+ASLEEP = 100
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def watch(url: str, **settings: object) -> RtspSource:
 def looks_whole(image: Image) -> bool:
     """Every stripe is all white or all black, as the camera made it."""
     luma = image[:, :, 1].astype(int)
-    stripes = luma.reshape(luma.shape[0], 16, -1)[:, :, 4:-4]
+    stripes = luma.reshape(luma.shape[0], 16, -1)[:, :, 3:-3]
     wanted = np.where(stripes.mean(axis=(0, 2)) > 127, 255, 0)
     return bool(np.abs(stripes - wanted[None, :, None]).max() < 40)
 
@@ -60,27 +65,27 @@ def test_a_slow_reader_gets_the_newest_picture_and_the_others_are_counted(camera
     source = watch(camera.url)
     frames = source.read()
     first = next(frames)
+    assert source.unreadable == 0
     sent = camera.newest()
-    for _ in range(3):
-        sent += 60
+    for _ in range(2):
+        sent += ASLEEP
         camera.wait_newest(sent)
         newest = next(frames)
         assert number_of(newest.image) >= sent - ON_THE_WAY
-    assert source.dropped >= 3 * (60 - ON_THE_WAY - 1)
-    assert newest.number == 4 + source.dropped
+    assert source.dropped >= 2 * (ASLEEP - ON_THE_WAY)
+    assert newest.number == 3 + source.dropped
     assert newest.time_ns > first.time_ns
     source.close()
     assert list(frames) == []
 
 
-def test_a_reader_that_keeps_up_gets_every_picture(camera: RtspServer) -> None:
+def test_every_picture_is_given_or_counted(camera: RtspServer) -> None:
     source = watch(camera.url)
     frames = source.read()
-    next(frames)
-    for _ in range(5):  # what came while the stream was looked at is behind us
-        next(frames)
-    numbers = [number_of(frame.image) for frame in islice(frames, 20)]
-    assert numbers == list(range(numbers[0], numbers[0] + 20))
+    first = next(frames)
+    last = list(islice(frames, 25))[-1]
+    assert number_of(last.image) - number_of(first.image) == last.number - first.number
+    assert last.number == 26 + source.dropped
     source.close()
 
 
@@ -99,6 +104,38 @@ def test_a_camera_that_lost_its_power_is_watched_again_when_it_is_back(camera: R
     frames = source.read()
     assert next(frames).number > last
     source.close()
+
+
+def test_a_pipeline_goes_on_by_itself_when_the_camera_is_back(camera: RtspServer) -> None:
+    seen = threading.Condition()
+    numbers: list[int] = []
+
+    def note(observation: Observation) -> Observation:
+        with seen:
+            numbers.append(observation.sample.number)
+            seen.notify_all()
+        return observation
+
+    lane = Scheduler(cores=1).lane()
+    runner = PipelineRunner(
+        "yard", watch(camera.url), [FunctionTransform(note)], lambda _: None, lane=lane, clock=CLOCK
+    )
+    runner.start()
+    try:
+        with seen:
+            assert seen.wait_for(lambda: numbers, PATIENCE_S)
+        camera.stop()
+        while runner.state().phase is not Phase.RETRYING:
+            time.sleep(0.02)
+        assert camera.url in runner.state().problem
+        camera.start()
+        with seen:
+            before = len(numbers)
+            assert seen.wait_for(lambda: len(numbers) > before + 10, 3 * PATIENCE_S)
+        assert runner.state().phase is Phase.RUNNING
+        assert numbers == sorted(set(numbers))
+    finally:
+        runner.stop()
 
 
 def test_a_frozen_stream_is_noticed_and_watched_again_when_it_goes_on(camera: RtspServer) -> None:
@@ -144,19 +181,19 @@ def test_damaged_pictures_are_counted_and_never_given(camera: RtspServer) -> Non
 def test_a_camera_may_change_its_size_while_it_is_watched(camera: RtspServer) -> None:
     source = watch(camera.url)
     frames = source.read()
-    assert next(frames).image.shape == (240, 320, 3)
-    camera.resize(640, 480)
-    image = next(frame.image for frame in frames if frame.width == 640)
-    assert image.shape == (480, 640, 3)
-    assert looks_whole(image)
+    assert next(frames).image.shape == (128, 160, 3)
     camera.resize(320, 240)
-    assert looks_whole(next(frame.image for frame in frames if frame.width == 320))
+    image = next(frame.image for frame in frames if frame.width == 320)
+    assert image.shape == (240, 320, 3)
+    assert looks_whole(image)
+    camera.resize(160, 128)
+    assert looks_whole(next(frame.image for frame in frames if frame.width == 160))
     source.close()
 
 
 def test_pictures_past_the_bound_are_refused(camera: RtspServer) -> None:
     video = media.LiveVideo(
-        media.Address(camera.url), media.Timeouts(), time_ns=CLOCK.time_ns, max_pixels=320 * 240 - 1
+        media.Address(camera.url), media.Timeouts(), time_ns=CLOCK.time_ns, max_pixels=160 * 128 - 1
     )
     with pytest.raises(TooLargeError):
         next(video.read())
@@ -216,7 +253,7 @@ def test_its_packets_are_handed_on_whole_also_while_pictures_are_dropped(camera:
     times = [packet.dts for packet in packets]
     assert times == sorted(set(times))
     assert len(packets) >= 30
-    assert {(packet.coding.codec, packet.coding.width) for packet in packets} == {("h264", 320)}
+    assert {(packet.coding.codec, packet.coding.width) for packet in packets} == {("h264", 160)}
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

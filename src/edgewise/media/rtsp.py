@@ -190,7 +190,7 @@ class LiveVideo:
         self._backlog = Backlog()
         self._passed_over = 0
         # Until the next key frame: why packets are left out, "" when they are decoded.
-        self._skipping: Literal["", "gap", "damage"] = ""
+        self._skipping: Literal["", "start", "gap", "damage"] = "start"
         self._decoder: Any = None
         self._av = load_pyav("Network cameras")
         self._thread = threading.Thread(target=self._receive, name="rtsp", daemon=True)
@@ -243,10 +243,8 @@ class LiveVideo:
             self._decoder.flush_buffers()
             self._skipping = ""
             return True
-        if self._skipping == "gap":
-            self._passed_over += 1
-        else:
-            self.unreadable += 1
+        self._passed_over += self._skipping == "gap"
+        self.unreadable += self._skipping == "damage"
         return False
 
     def _decode(self, packet: Any) -> list[Any]:

@@ -118,7 +118,7 @@ def _size(text: str) -> tuple[int, int]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--size", type=_size, default=(320, 240))
+    parser.add_argument("--size", type=_size, default=(160, 128))
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--gop", type=int, default=10)
     parser.add_argument("--username", default="")
