@@ -74,6 +74,13 @@ def test_a_line_may_not_end_on_a_point_that_lets_it_pass_the_others_too_far_away
     assert max(abs(a - b.value) for a, b in zip(found, points, strict=True)) <= 1.0
 
 
+def test_a_point_right_on_the_bound_is_not_past_it_by_rounding():
+    """It would be off by 0.10000000000002274, if the cone were not narrower by what rounding may cost."""
+    points = [Point(i * S, value) for i, value in enumerate((1000.1, 999.7, 999.4, 999.1, 998.9))]
+    found = rebuild(thin(points, "swinging_door", 0.1), [point.time_ns for point in points], "swinging_door")
+    assert max(abs(a - b.value) for a, b in zip(found, points, strict=True)) <= 0.1
+
+
 def test_what_is_missing_ends_a_line_and_is_known_to_be_missing():
     values = [1.0, 2.0, 3.0, None, None, None, 9.0, 9.0]
     points = [Point(i * S, value) for i, value in enumerate(values)]

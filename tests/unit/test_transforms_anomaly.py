@@ -120,6 +120,15 @@ def test_faults_that_are_rare_while_it_learns_do_little_harm():
     assert len(learner.samples[0]) == 1000
 
 
+def test_what_is_learned_is_of_the_whole_stretch_not_of_its_beginning():
+    learner = Learner(0.0)
+    for i in range(10_000):
+        learner.add(1.0 if i < 3000 else 2.0)
+    assert len(learner.samples[0]) == 1000
+    assert learner.usual().at(0.0)[0] == 2.0
+    assert 250 < learner.samples[0].count(1.0) < 350
+
+
 def test_between_the_middles_of_bins_the_usual_value_lies_on_a_line():
     learner = Learner(1.0)
     for wind, power in ((4.2, 100.0), (5.7, 200.0)):
