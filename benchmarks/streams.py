@@ -38,6 +38,7 @@ from edgewise.node.node import Node
 from edgewise.node.pool import Pool
 from edgewise.node.settings import Settings, load
 from edgewise.pipeline.base import Event
+from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.scheduler import Scheduler
 from edgewise.testing.films import FILMS
 from edgewise.zoo.sources import Sources
@@ -216,6 +217,7 @@ def people(settings: Settings, tools: Any) -> tuple[int, float]:
         store=lambda _: "",
         store_exact=lambda _: "",
         is_heard=lambda _: False,
+        batcher=Batcher(cores=1),
     )
     publish = runner._publish
     runner._publish = lambda observation: (see(observation), publish(observation))[1]  # type: ignore[method-assign]

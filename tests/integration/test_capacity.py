@@ -37,7 +37,8 @@ def file(tmp_path: Path) -> Path:
     write_video(tmp_path / "film.mp4", (picture(10 * number) for number in range(20)), fps=10)
     path = tmp_path / "edgewise.yaml"
     path.write_text(
-        "node: {data: data}\npipelines:\n  yard: {source: {kind: video, path: film.mp4}, transforms: [{kind: motion}]}\n"
+        "node: {data: data}\npipelines:\n"
+        "  yard: {source: {kind: video, path: film.mp4}, transforms: [{kind: motion}]}\n"
     )
     return path
 

@@ -21,6 +21,7 @@ from edgewise.errors import DecodeError, InputError, UnavailableError
 from edgewise.media.images import limit_threads
 from edgewise.node import organs
 from edgewise.pipeline.base import Event, Gives, Reading
+from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.catalog import source_class
 from edgewise.pipeline.runner import Phase
 from edgewise.pipeline.scheduler import Scheduler
@@ -139,7 +140,7 @@ def _cost(name: str, pipeline: PipelineSettings, *, tools: Tools, cores: int, se
 def _running(
     name: str, pipeline: PipelineSettings, *, tools: Tools, cores: int, copies: int
 ) -> Iterator[list[PipelineRunner]]:
-    scheduler = Scheduler(cores=cores)
+    scheduler, batcher = Scheduler(cores=cores), Batcher(cores=cores)
     runners = [
         organs.make_pipeline(
             f"{name}-{number}",
@@ -151,6 +152,7 @@ def _running(
             store=_forget_blob,
             store_exact=_forget_blob,
             is_heard=lambda _: False,
+            batcher=batcher,
         )
         for number in range(1, copies + 1)
     ]

@@ -26,6 +26,7 @@ from edgewise.node.pool import Pool
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
+from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
 from edgewise.telemetry.resources import ResourceMonitor
@@ -141,6 +142,7 @@ class Node:
             self.repository.get(name)
         self.devices.start()
         self._decider.start()
+        batcher = Batcher(cores=self.scheduler.cores)
         for name, pipeline in self.settings.pipelines.items():
             self.pipelines[name] = organs.make_pipeline(
                 name,
@@ -152,6 +154,7 @@ class Node:
                 store=self._store_snapshot,
                 store_exact=self._store_exact,
                 is_heard=self._rules.hears,
+                batcher=batcher,
                 recorder=self.clips.recorders.get(name),
                 clock=self.clock,
             )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgewise.people.enrol import Enrolment
     from edgewise.people.store import PeopleStore, Person
     from edgewise.pipeline.base import Event, Reading, Tools
+    from edgewise.pipeline.batching import Batcher
     from edgewise.pipeline.devices import Devices
     from edgewise.pipeline.recorder import Recorder
     from edgewise.pipeline.runner import PipelineRunner
@@ -216,6 +217,7 @@ def make_pipeline(
     store: Callable[[bytes], str],
     store_exact: Callable[[bytes], str],
     is_heard: Callable[[Event], bool],
+    batcher: Batcher,
     recorder: Recorder | None = None,
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
@@ -246,6 +248,7 @@ def make_pipeline(
         on_frame=recorder.frame if recorder is not None else lambda _: None,
         witness=Witness(list(zip(settings.transforms, lent, strict=True)), store_exact) if settings.evidence else None,
         is_heard=is_heard,
+        batcher=batcher,
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgewise.models.model import Model
+    from edgewise.models.prediction import Prediction
     from edgewise.types import Array, Image
 
 Value: TypeAlias = float | int | bool | str | None
@@ -424,6 +425,26 @@ class Flushing(Protocol):
 
     def flush(self) -> Observation | None:
         """What was held back; None when nothing was."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """Optional ability of a transform: it looks at whole pictures by one model, which may look at those of several
+    pipelines in one call. ``apply`` does the same alone.
+    """
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        ...
+
+    def wanted(self, observation: Observation) -> Image | None:
+        """What the model is to look at; None when nothing."""
+        ...
+
+    def conclude(self, observation: Observation, prediction: Prediction | None) -> Observation:
+        """The observation with what the model said; of the sample that ``wanted`` was asked about last."""
         ...
 
 

@@ -20,6 +20,7 @@ from edgewise.errors import EdgewiseError, UnavailableError
 from edgewise.media.mask import Mask
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import (
+    Batched,
     Counting,
     Event,
     Flushing,
@@ -31,6 +32,7 @@ from edgewise.pipeline.base import (
     Transform,
     WhenFull,
 )
+from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.evidence import Evidence, Witness
 from edgewise.pipeline.live import Listeners, LivePictures
 from edgewise.pipeline.queue import BoundedQueue
@@ -131,6 +133,7 @@ class PipelineRunner:
         frames: Who wants each picture that is read, masked.
         witness: Makes the evidence that goes into events; None for none.
         is_heard: Whether anybody decides on an event, so that it needs evidence.
+        batcher: Joins the pictures of pipelines that use the same model; None for each alone.
     """
 
     def __init__(
@@ -152,6 +155,7 @@ class PipelineRunner:
         on_frame: Callable[[Frame], None] = lambda _: None,
         witness: Witness | None = None,
         is_heard: Callable[[Event], bool] = lambda _: True,
+        batcher: Batcher | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -167,6 +171,7 @@ class PipelineRunner:
         self._on_frame = on_frame
         self._witness = witness
         self._is_heard = is_heard
+        self._batcher = batcher
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
         self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
@@ -302,9 +307,19 @@ class PipelineRunner:
 
     def _transformed(self, observation: Observation, transforms: Sequence[Transform]) -> Observation:
         for transform in transforms:
+            if self._batcher is not None and isinstance(transform, Batched) and transform.model.batched:
+                observation = self._batched(transform, observation, self._batcher)
+                continue
             with self._lane.turn():
                 observation = transform.apply(observation)
         return observation
+
+    def _batched(self, transform: Batched, observation: Observation, batcher: Batcher) -> Observation:
+        with self._lane.turn():
+            picture = transform.wanted(observation)
+        prediction = None if picture is None else batcher.predict(self._lane, transform.model, picture)
+        with self._lane.turn():
+            return transform.conclude(observation, prediction)
 
     def _flush(self) -> None:
         """Gives out what transforms held back, through those behind them."""

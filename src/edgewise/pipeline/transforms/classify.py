@@ -10,7 +10,7 @@ import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,11 @@ from edgewise.models.manifest import Input, Window
 from edgewise.pipeline.base import Event, Frame, Gives, Observation, Reading, Tools
 from edgewise.pipeline.readings import Channel, Seconds, SecondsOrNone, nanoseconds, numbers
 from edgewise.types import Classification, Label
+
+if TYPE_CHECKING:
+    from edgewise.models.model import Model
+    from edgewise.models.prediction import Prediction
+    from edgewise.types import Image
 
 # What is said when the model is not sure enough.
 UNSURE = "unsure"
@@ -73,20 +78,34 @@ class Classify:
         self._next: str | None = None
         self._running = 0
 
+    @property
+    def model(self) -> Model:
+        """What classifies."""
+        return self._model
+
     def apply(self, observation: Observation) -> Observation:
         """Adds the newest result as the fact ``classify``, and what is to be told of it."""
-        sample = observation.sample
-        if isinstance(sample, Frame):
-            return self._tell(observation, self._best(sample.image), sample.time_ns, default="each")
+        picture = self.wanted(observation)
+        return self.conclude(observation, None if picture is None else self._model.predict(picture))
+
+    def wanted(self, observation: Observation) -> Image | None:
+        """See ``Batched``; nothing of readings, whose stretches are their own."""
+        return observation.sample.image if isinstance(observation.sample, Frame) else None
+
+    def conclude(self, observation: Observation, prediction: Prediction | None) -> Observation:
+        """See ``Batched``."""
+        if prediction is not None:
+            return self._tell(observation, self._best(prediction), observation.sample.time_ns, default="each")
         if self._stretch is None:
             raise SettingsError(f"Model {self._settings.model!r} takes no series", model=self._settings.model)
         for reading in observation.readings:
             if (series := self._stretch.add(reading)) is not None:
-                observation = self._tell(observation, self._best(series), reading.time_ns, default="changes")
+                best = self._best(self._model.predict(series))
+                observation = self._tell(observation, best, reading.time_ns, default="changes")
         return observation
 
-    def _best(self, raw: object) -> Label:
-        result = self._model.predict(raw).result
+    def _best(self, prediction: Prediction) -> Label:
+        result = prediction.result
         if not isinstance(result, Classification):
             raise SettingsError(f"Model {self._settings.model!r} does not classify", model=self._settings.model)
         return result.labels[0]

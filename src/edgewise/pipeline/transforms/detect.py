@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,11 @@ from msgspec import Meta
 from edgewise.errors import SettingsError
 from edgewise.pipeline.base import Gives, Observation, Tools
 from edgewise.types import Detection, Detections
+
+if TYPE_CHECKING:
+    from edgewise.models.model import Model
+    from edgewise.models.prediction import Prediction
+    from edgewise.types import Image, Result
 
 
 class DetectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="detect"):
@@ -38,15 +43,30 @@ class Detect:
         self._model = tools.model(settings.model)
         self._found: tuple[Detection, ...] | None = None
 
+    @property
+    def model(self) -> Model:
+        """What finds them."""
+        return self._model
+
     def apply(self, observation: Observation) -> Observation:
         """Adds what was found in the frame; in a still one, what was found before."""
-        if self._found is None or not observation.still:
-            self._found = None  # stays so when this frame fails: nothing older is repeated then
-            self._found = self._find(observation)
-        return msgspec.structs.replace(observation, objects=observation.objects + self._found)
+        picture = self.wanted(observation)
+        return self.conclude(observation, None if picture is None else self._model.predict(picture))
 
-    def _find(self, observation: Observation) -> tuple[Detection, ...]:
-        result = self._model.predict(observation.frame.image).result
+    def wanted(self, observation: Observation) -> Image | None:
+        """See ``Batched``."""
+        if self._found is not None and observation.still:
+            return None
+        self._found = None  # stays so when this frame fails: nothing older is repeated then
+        return observation.frame.image
+
+    def conclude(self, observation: Observation, prediction: Prediction | None) -> Observation:
+        """See ``Batched``."""
+        if prediction is not None:
+            self._found = self._kept(prediction.result)
+        return msgspec.structs.replace(observation, objects=observation.objects + (self._found or ()))
+
+    def _kept(self, result: Result) -> tuple[Detection, ...]:
         if not isinstance(result, Detections):
             raise SettingsError(f"Model {self._settings.model!r} finds no objects", model=self._settings.model)
         wanted = self._settings.labels
