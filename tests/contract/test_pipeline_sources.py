@@ -123,6 +123,56 @@ def table(folder: Path) -> str:
     return str(path)
 
 
+class StubbornCapture:
+    """A camera of OpenCV: gives pictures as they are asked for, and blocks when it is told to."""
+
+    def __init__(self) -> None:
+        self.blocked = threading.Event()
+        self.alive = True
+        self.given = 0
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, wish: int, value: float) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, object]:
+        if self.blocked.is_set():
+            time.sleep(5)
+        self.given += self.alive
+        return self.alive, picture(min(self.given, 255))
+
+    def release(self) -> None: ...
+
+
+class TestCamera(ConnectedSourceContract):
+    @pytest.fixture(autouse=True)
+    def plugged(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capture = StubbornCapture()
+        monkeypatch.setattr("cv2.VideoCapture", lambda *_: self.capture)
+
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        self.source = CameraSource(NAME, CameraSettings("/dev/null"), clock=clock)
+        return self.source
+
+    def make_broken(self, tmp_path: Path, clock: Clock) -> Source:
+        return CameraSource(NAME, CameraSettings("/dev/video97"), clock=clock)
+
+    def hush(self) -> None:
+        self.capture.blocked.set()
+
+    def flood(self) -> None:
+        while self.source.dropped < 3:
+            time.sleep(0.01)
+
+    def cut(self) -> None:
+        self.capture.alive = False
+
+    def mend(self) -> None:
+        self.capture.alive = True
+
+
 class TestReplay(SourceContract):
     def make(self, tmp_path: Path, clock: Clock) -> Source:
         return ReplaySource(NAME, ReplaySettings(table(tmp_path), speed=100), clock=clock)

@@ -31,7 +31,21 @@ HEAVY = [
     "msgspec",
     "yaml",
 ]
-OPTIONAL = ["av", "ai_edge_litert", "openvino", "torch", "executorch", "onnx", "onnxscript", "tflite", "IPython"]
+OPTIONAL = [
+    "asyncua",
+    "av",
+    "pyarrow",
+    "pymodbus",
+    "serial",
+    "ai_edge_litert",
+    "openvino",
+    "torch",
+    "executorch",
+    "onnx",
+    "onnxscript",
+    "tflite",
+    "IPython",
+]
 
 
 def fresh(code: str) -> str:

@@ -22,6 +22,7 @@ MAX_CHANNELS = 1024
 MAX_TEXT = 1024
 MAX_DEPTH = 8
 _WIDEST_INT = 2**63
+_WIDEST_FLOAT = 10**308
 
 Channel: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 Capacity: TypeAlias = Annotated[int, Meta(ge=1, le=65536)]
@@ -209,8 +210,10 @@ def clean(value: object) -> Value:
     match value:
         case None | bool():
             return value
-        case int():
-            return value if -_WIDEST_INT <= value < _WIDEST_INT else clean(float(value))
+        case int() if -_WIDEST_INT <= value < _WIDEST_INT:
+            return value
+        case int() if abs(value) < _WIDEST_FLOAT:
+            return float(value)
         case float():
             return value if math.isfinite(value) else None
         case str() if len(value) <= MAX_TEXT:

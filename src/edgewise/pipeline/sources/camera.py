@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import UnavailableError
-from edgewise.pipeline.base import Frame, Gives
+from edgewise.pipeline.base import Frame, Gives, WhenFull
+from edgewise.pipeline.queue import BoundedQueue
 
 
 class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="camera"):
@@ -32,8 +33,10 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class CameraSource:
-    """Reads a camera. Keeps the ``Source`` seam. A camera that gives nothing for long holds ``frames`` up for as long
-    as Video4Linux waits, ten seconds.
+    """Watches a camera. Keeps the ``Source`` seam.
+
+    Video4Linux may wait ten seconds for a camera that gives nothing, so a thread of its own waits with it. A picture
+    that nobody has taken when the next one comes counts as dropped.
     """
 
     gives = Gives.FRAME
@@ -42,36 +45,68 @@ class CameraSource:
     def __init__(self, name: str, settings: CameraSettings, *, clock: Clock) -> None:
         self.name = name
         self.live = True
-        self.dropped = 0
         self.unreadable = 0
         self._settings = settings
         self._clock = clock
         self._number = 0
-        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._dropped = 0
+        self._queue: BoundedQueue[Frame | UnavailableError] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Pushed out by newer ones."""
+        with self._lock:
+            return self._dropped + (self._queue.dropped if self._queue else 0)
 
     def read(self) -> Iterator[Frame]:
         """Yields what the camera sees; see ``Source``."""
-        import cv2
-
-        capture = self._open()
+        with self._lock:
+            if self._closed:
+                return
+            queue = self._queue = BoundedQueue(1, WhenFull.DROP_OLDEST)
+        threading.Thread(target=self._watch, args=(queue,), name=f"{self.name}-camera", daemon=True).start()
         try:
-            while not self._closed.is_set():
-                taken, picture = capture.read()
-                if not taken:
-                    raise UnavailableError(
-                        f"Camera {self._settings.device} gives no more pictures",
-                        hint="Check its cable.",
-                        device=self._settings.device,
-                    )
-                self._number += 1
-                image: Any = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                yield Frame(self.name, self._number, self._clock.time_ns(), image)
+            while (taken := queue.get()) is not None:
+                if isinstance(taken, UnavailableError):
+                    raise taken
+                yield taken
         finally:
-            capture.release()
+            queue.close(discard=True)
+            with self._lock:
+                self._dropped += queue.dropped
+                self._queue = None
 
     def close(self) -> None:
-        """Ends ``frames`` with the next picture."""
-        self._closed.set()
+        """Ends ``read``."""
+        with self._lock:
+            self._closed = True
+            if self._queue is not None:
+                self._queue.close(discard=True)
+
+    def _watch(self, queue: BoundedQueue[Frame | UnavailableError]) -> None:
+        import cv2
+
+        try:
+            capture = self._open()
+        except UnavailableError as error:
+            queue.put(error)
+            return
+        try:
+            taken, picture = capture.read()
+            while taken:
+                self._number += 1
+                image: Any = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                if not queue.put(Frame(self.name, self._number, self._clock.time_ns(), image)):
+                    return
+                taken, picture = capture.read()
+            device = self._settings.device
+            queue.put(
+                UnavailableError(f"Camera {device} gives no more pictures", hint="Check its cable.", device=device)
+            )
+        finally:
+            capture.release()
 
     def _open(self) -> Any:
         import cv2
