@@ -159,13 +159,15 @@ def facts(error: Exception) -> dict[str, str]:
 
 
 def reference(sample: Event) -> dict[str, Any]:
-    """Which record a decision is about; of the clock, which time."""
+    """Which record a decision is about, and the clip that shows it; of the clock, which time."""
+    clip = sample.body.get("clip")
     return {
         "stream": STREAMS.get(sample.kind, _EVENTS),
         "sequence": sample.sequence,
         "kind": sample.kind,
         "source": sample.source,
         "time_ns": sample.time_ns,
+        **({"clip": clip} if clip else {}),
     }
 
 

@@ -107,7 +107,7 @@ def test_an_alarm_names_its_clip(server: Any, http: httpx.Client) -> None:
     while not told:
         assert journal.wait("decisions", after=after, timeout_s=PATIENCE_S) > after
         for record in journal.read("decisions", after=after):
-            after, told = record.sequence, told or clip in str(record.body)
+            after, told = record.sequence, told or record.body["event"].get("clip") == clip
     assert clip in http.get("/v1/devices/siren").json()["state"]["reason"]
     ended(server, clip)
 

@@ -131,6 +131,9 @@ function byDay(records) {
   return [...days];
 }
 
+/** @param {JournalRecord} record @returns {string | undefined} Of an event, and of what was decided on it. */
+const clipOf = ({ body }) => body.clip || body.event?.clip;
+
 /** @param {JournalRecord} record @returns {string | undefined} Digest of its picture; a clip's record has none. */
 const snapshotOf = ({ kind, blobs }) => (kind.startsWith("clip.") ? undefined : blobs[0]);
 
@@ -148,7 +151,7 @@ function EventRow({ record, onShow }) {
       </span>
       <span class="event-media">
         ${snapshot && html`<img class="event-thumb" src=${snapshotPath(snapshot)} alt="" loading="lazy" />`}
-        ${record.body.clip && html`<span class="event-clip"><${Icon} name="play" />${t("events.hasClip")}</span>`}
+        ${clipOf(record) && html`<span class="event-clip"><${Icon} name="play" />${t("events.hasClip")}</span>`}
       </span>
     </button>
   `;
@@ -160,7 +163,7 @@ function EventDialog({ record, onClose }) {
   const snapshot = snapshotOf(record);
   return html`
     <${Dialog} title=${sentence} onClose=${onClose} wide>
-      ${record.body.clip && html`<${ClipPlayer} name=${record.body.clip} label=${sentence} />`}
+      ${clipOf(record) && html`<${ClipPlayer} name=${clipOf(record)} label=${sentence} />`}
       ${snapshot &&
       html`<img class="snapshot" src=${snapshotPath(snapshot)} alt=${t("events.snapshot", { sentence })} />`}
       <dl class="facts">
