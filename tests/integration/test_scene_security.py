@@ -111,7 +111,7 @@ class Play:
             clock=SystemClock(),
         )
         self.runner.start()
-        assert self.runner.join(500)
+        assert self.runner.join(1100)
         self.runner.stop()
         self.state = self.runner.state()
         assert self.state.errors == 0, self.state
@@ -134,7 +134,7 @@ def seconds(event: Event) -> float:
     return (event.time_ns - START_NS) / 1e9
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_people_are_counted_as_by_hand_and_the_same_with_the_gate_as_without_it(scene: Path, tools: Tools) -> None:
     settings = settings_of(scene)
     gated = Play(settings, tools, scene / "vtest.avi")
