@@ -30,7 +30,6 @@ class Acceptances:
 
     def __init__(self, clock: Clock, *, before: int) -> None:
         self._clock = clock
-        self._before = before
         self._lock = threading.Lock()
         self._times: OrderedDict[int, float] = OrderedDict()
         self._newest = before
@@ -50,6 +49,6 @@ class Acceptances:
         with self._lock:
             # One that is newer than all we know of was appended a moment ago and is about to be told to us.
             accepted = self._times.get(sequence, now if sequence > self._newest else None)
-        if accepted is None or sequence <= self._before:
+        if accepted is None:
             return msgspec.structs.replace(action, deadline_s=now)
         return msgspec.structs.replace(action, deadline_s=accepted + (action.expires_ns - time_ns) / 1e9)
