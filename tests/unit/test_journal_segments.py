@@ -133,6 +133,15 @@ def test_a_segment_that_somebody_removed_is_told_as_loss(journal: DiskJournal, t
     journal.close()
 
 
+def test_a_block_may_point_to_any_number_of_blobs(journal: DiskJournal, tmp_path: Path) -> None:
+    digests = tuple(chr(number) for number in range(0x10000, 0x10000 + 70_000))
+    journal.append("slow", [Entry("k", {}, digests)])
+    journal.close()
+    again = open_journal(tmp_path)
+    assert set(again._store.blobs()) == set(digests)
+    again.close()
+
+
 def test_blobs_of_records_that_come_and_go_within_one_group_are_let_go(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path / "blobs")
     journal = DiskJournal(tmp_path / "journal", node="here", streams=STREAMS, clock=ManualClock(), blobs=blobs)

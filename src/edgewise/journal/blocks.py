@@ -20,7 +20,7 @@ from edgewise.types import Entry, Record
 MAX_BLOCK_BYTES = 1 << 20
 """Bound of a payload, and so of one entry."""
 
-OVERHEAD_BYTES = 96
+OVERHEAD_BYTES = 98
 """What a block costs on disk beside its payload."""
 
 MSGPACK = 1

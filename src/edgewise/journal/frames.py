@@ -25,7 +25,7 @@ from edgewise.journal.blocks import Block
 
 _MAGIC = b"\xedblk"
 _PREFIX = struct.Struct("<4sI")
-_HEAD = struct.Struct("<qqqqHBIIQQII")
+_HEAD = struct.Struct("<qqqqIBIIQQII")
 _TAIL = struct.Struct("<qIIIB")
 _TAIL_CHECKED = struct.Struct("<qII")
 _END_MARK = 0xED  # never zero, so that the last byte that is not zero ends a frame
