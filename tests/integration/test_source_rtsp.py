@@ -256,6 +256,13 @@ def test_its_packets_are_handed_on_whole_also_while_pictures_are_dropped(camera:
     assert {(packet.coding.codec, packet.coding.width) for packet in packets} == {("h264", 160)}
 
 
+def test_a_camera_that_sends_by_udp_is_watched_too(camera: RtspServer) -> None:
+    source = watch(camera.url, transport="udp")
+    images = [frame.image for frame in islice(source.read(), 10)]
+    assert all(looks_whole(image) for image in images)
+    source.close()
+
+
 def certificate(folder: Path) -> tuple[Path, Path]:
     """A camera's own certificate, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())

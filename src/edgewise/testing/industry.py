@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pymodbus.simulator import SimDevice
 
 T = TypeVar("T")
-PATIENCE_S = 20.0
+# An OPC UA server builds its whole address space before it answers, which takes seconds on a quiet machine.
+PATIENCE_S = 90.0
 
 
 class _Server:
