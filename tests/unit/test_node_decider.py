@@ -501,6 +501,18 @@ def test_alarms_go_before_a_flood_of_readings() -> None:
     assert [record.body["rule"] for record in house.decisions()] == ["alarm", *["hot"] * 89]
 
 
+def test_readings_do_not_wait_for_events_that_were_done_before_the_restart(start: Callable[[House], None]) -> None:
+    house = House(rule("hot", Do("hall", "turn_on"), on="reading"), ALARM)
+    house.happens("face.unknown")
+    house.decider.decide_pending()
+    house.restart()
+    start(house)
+    with house.decider._changed:  # its follower has told it what the newest event is
+        assert house.decider._changed.wait_for(lambda: house.decider._newest.get(EVENTS) == 1, PATIENCE_S)
+    house.reads(heat=1)
+    assert house.journal.wait(DECISIONS, after=1, timeout_s=PATIENCE_S) == 2
+
+
 def test_rules_that_look_at_no_readings_leave_no_one_waiting_for_them() -> None:
     house = House(HOT)
     house.reads(heat=1)

@@ -44,6 +44,8 @@ CONSUMER = "rules"
 _IDLE_S = 3600.0
 # While something is due at a time, the wall clock is looked at this often: it may jump.
 _LOOK_S = 0.5
+# Readings are acknowledged this often at most, so that a flood of them does not keep the disk from the alarms.
+_ACKNOWLEDGE_S = 0.5
 _EVENTS_AT_ONCE = 32
 _READINGS_AT_ONCE = 256
 # Decisions whose commands are under way; past it the next record waits.
@@ -90,8 +92,12 @@ class Decider:
         self._changed = threading.Condition()
         self._commander = Commander(self._changed)
         self._outcomes = Outcomes(self._changed)
-        self._events = Inbox(journal, EVENTS, CONSUMER, batch=_EVENTS_AT_ONCE)
-        self._readings = Inbox(journal, READINGS, CONSUMER, batch=_READINGS_AT_ONCE) if rules.on_readings else None
+        self._events = Inbox(journal, EVENTS, CONSUMER, batch=_EVENTS_AT_ONCE, clock=clock)
+        self._readings: Inbox | None = None
+        if rules.on_readings:
+            self._readings = Inbox(
+                journal, READINGS, CONSUMER, batch=_READINGS_AT_ONCE, clock=clock, acknowledge_s=_ACKNOWLEDGE_S
+            )
         self._newest: dict[str, int] = {}
         self._memory = rules.memory()
         self._fired_before: frozenset[str] = frozenset()
@@ -120,7 +126,7 @@ class Decider:
             self._changed.notify_all()
         self._commander.stop()
         try:
-            self._settle()
+            self._settle(now=True)
             with self._writing:
                 self._write(self._outcomes.close(ClosedError("The node stopped before it gave this command")))
         except EdgewiseError as error:
@@ -141,6 +147,7 @@ class Decider:
         while not self._stopped.is_set() and (taken := self._round()):
             count += taken
         self._wait_for(lambda: not len(self._outcomes))
+        self._settle(now=True)
         return count
 
     def _inboxes(self) -> tuple[Inbox, ...]:
@@ -185,6 +192,8 @@ class Decider:
         timeout_s = _IDLE_S
         if due_ns is not None:
             timeout_s = min(_LOOK_S, max(0.001, (due_ns - self._clock.time_ns()) / 1e9))
+        if self._readings is not None and self._readings.behind:
+            timeout_s = min(_ACKNOWLEDGE_S, timeout_s)
         with self._changed:
             self._changed.wait_for(
                 lambda: self._stopped.is_set() or self._newest != seen or self._outcomes.head_is_through(), timeout_s
@@ -216,22 +225,25 @@ class Decider:
 
     def _round(self) -> int:
         """Decides some records, events before readings, then what the clock brought about; how many records."""
+        looked = self._newest.get(EVENTS, 0)
         events = self._events.take()
         for record in events:
             self._decide(record, self._events)
         if events:
             return len(events)
         now_ns = self._clock.time_ns()
-        count, through_ns = self._decide_readings(self._readings) if self._readings else (0, now_ns)
+        count, through_ns = self._decide_readings(self._readings, looked) if self._readings else (0, now_ns)
         self._tick(min(now_ns, through_ns))
         self._settle()
         return count
 
-    def _decide_readings(self, inbox: Inbox) -> tuple[int, int]:
-        """Decides readings until events come; how many, and through which time all is decided that was there."""
+    def _decide_readings(self, inbox: Inbox, looked: int) -> tuple[int, int]:
+        """Decides readings until events newer than ``looked`` come; how many, and through which time all is decided
+        that was there.
+        """
         count, through_ns = 0, self._clock.time_ns()
         for record in inbox.take():
-            if self._newest.get(EVENTS, 0) > self._events.taken:
+            if self._newest.get(EVENTS, 0) > looked:
                 inbox.untake(record.sequence - 1)
                 break
             self._decide(record, inbox)
@@ -279,15 +291,15 @@ class Decider:
         with self._changed:
             ordered.tell(place, told)
 
-    def _settle(self) -> None:
-        """Writes the decisions that are through, and acknowledges what led to them."""
+    def _settle(self, *, now: bool = False) -> None:
+        """Writes the decisions that are through, and acknowledges what led to them, all of it ``now`` or in a while."""
         with self._writing:
             if self._outcomes.head_is_through():
                 count, entries = self._outcomes.through()
                 self._write(entries)
                 self._outcomes.forget(count)
             for inbox in self._inboxes():
-                inbox.acknowledge()
+                inbox.acknowledge(now=now)
 
     def _write(self, entries: list[Entry]) -> None:
         """What was commanded is told, however long the disk stays full."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edgewise._lib.clock import Clock
 from edgewise.journal.base import Claim, Consumers, Followable, Journal
 from edgewise.types import Record
 
@@ -24,18 +25,33 @@ class Inbox:
         stream: Which.
         consumer: Who.
         batch: Records handed out at once.
+        clock: Its monotonic time.
+        acknowledge_s: Acknowledges this often at most: each time costs a sync of the disk, and what is not acknowledged
+            is only looked at again after a crash.
 
     Attributes:
         stream: Which.
         taken: The newest record that was handed out.
     """
 
-    def __init__(self, journal: FollowedJournal, stream: str, consumer: str, *, batch: int) -> None:
+    def __init__(
+        self,
+        journal: FollowedJournal,
+        stream: str,
+        consumer: str,
+        *,
+        batch: int,
+        clock: Clock,
+        acknowledge_s: float = 0.0,
+    ) -> None:
         self.stream = stream
         self.taken = 0
         self._journal = journal
         self._consumer = consumer
         self._batch = batch
+        self._clock = clock
+        self._acknowledge_s = acknowledge_s
+        self._acknowledged_at = -acknowledge_s
         self._claim: Claim | None = None
         self._done = 0
         self._acknowledged = 0
@@ -76,8 +92,21 @@ class Inbox:
         """All records up to this one are done."""
         self._done = max(self._done, sequence)
 
-    def acknowledge(self) -> None:
-        """Acknowledges what is done, claim by claim; while a part of one is under way, the whole of it waits."""
+    @property
+    def behind(self) -> bool:
+        """Whether something is done that is not acknowledged."""
+        return self._done > self._acknowledged
+
+    def acknowledge(self, *, now: bool = False) -> None:
+        """Acknowledges what is done, claim by claim; while a part of one is under way, the whole of it waits.
+
+        Args:
+            now: However short a time ago it was done last.
+        """
+        at = self._clock.monotonic()
+        if not self.behind or (not now and at - self._acknowledged_at < self._acknowledge_s):
+            return
+        self._acknowledged_at = at
         while self._claim is None or self._done >= self._claim.last:
             if self._claim is not None:
                 self._journal.ack(self.stream, self._consumer, self._claim.last)
