@@ -22,7 +22,7 @@ def best(prediction):
     return prediction.result.labels[0]
 
 
-@pytest.mark.parametrize("name", ["cifar10-resnet", "watch-activity"])
+@pytest.mark.parametrize("name", ["cifar10-resnet", "voice-commands", "watch-activity"])
 def test_a_shipped_package_is_intact_and_gives_its_golden_outputs(name):
     report = check(SHIPPED / name)
     assert report.problems == ()
@@ -38,10 +38,10 @@ def test_changed_labels_are_noticed_before_anything_is_predicted(tmp_path):
 
 
 def test_no_other_folder_is_shipped():
-    assert sorted(path.name for path in SHIPPED.iterdir()) == ["cifar10-resnet", "watch-activity"]
+    assert sorted(path.name for path in SHIPPED.iterdir()) == ["cifar10-resnet", "voice-commands", "watch-activity"]
 
 
-@pytest.mark.parametrize("name", ["cifar10-resnet", "watch-activity"])
+@pytest.mark.parametrize("name", ["cifar10-resnet", "voice-commands", "watch-activity"])
 def test_a_shipped_package_says_how_accurate_it_is_on_which_data(name):
     accuracy = load_manifest(SHIPPED / name).metrics[0]
     assert accuracy.name == "accuracy"
