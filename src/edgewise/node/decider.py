@@ -287,7 +287,7 @@ class Decider:
                 self._commander.submit(action.device, functools.partial(self._command, each, place, action))
 
     def _command(self, ordered: Ordered, place: int, action: Action) -> None:
-        told = self._perform(self._stamped(ordered.firing, action))
+        told = self._perform(ordered.firing, action)
         with self._changed:
             ordered.tell(place, told)
 
@@ -335,9 +335,9 @@ class Decider:
         left_ns = action.expires_ns - max(self._clock.time_ns(), firing.due_ns)
         return msgspec.structs.replace(action, deadline_s=self._clock.monotonic() + left_ns / 1e9)
 
-    def _perform(self, action: Action) -> dict[str, Any]:
+    def _perform(self, firing: Firing, action: Action) -> dict[str, Any]:
         try:
-            outcome = self._devices.perform(action)
+            outcome = self._devices.perform(self._stamped(firing, action))
         except Exception as error:
             logger.warning(
                 "%s: %s %s failed: %s",
