@@ -36,6 +36,8 @@ screenshots: $(STAMP)/venv $(STAMP)/system ## make the README's pictures from a 
 train: $(STAMP)/venv ## train the shipped models anew
 	$(BIN)/python scripts/train_cifar10.py
 	$(BIN)/python scripts/train_watch.py
+	$(BIN)/python scripts/train_factory.py
+	$(BIN)/python scripts/train_commands.py
 
 crash: $(STAMP)/venv ## kill writers a thousand times and audit the journal
 	EDGEWISE_JOURNAL_KILLS=1000 $(BIN)/pytest tests/acceptance/test_journal_crash.py --timeout 7200
@@ -61,8 +63,8 @@ $(STAMP)/venv: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-# An MQTT broker, a browser with its driver, fonts for Chinese, and a load generator.
-SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk wrk
+# An MQTT broker, a browser with its driver, fonts for Chinese, a load generator, and a camera (GStreamer).
+SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk wrk gir1.2-gst-rtsp-server-1.0 python3-gi
 $(STAMP)/system:
 	@mkdir -p $(STAMP)
 	@missing=$$(for p in $(SYSTEM); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
