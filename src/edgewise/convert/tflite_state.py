@@ -9,6 +9,7 @@ anew. Here each variable that is read becomes an input ``state_N``, each value t
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,7 +58,10 @@ def convert(source: Path, target: Path) -> tuple[Variable, ...]:
     data = source.read_bytes()
     if data[4:8] != _MARK:
         raise PackageError(f"{source.name} is no LiteRT model", file=source.name)
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+    except (struct.error, IndexError, TypeError, ValueError, AttributeError, MemoryError) as error:
+        raise PackageError(f"{source.name} is a damaged LiteRT model: {error}", file=source.name) from error
     codes = {index: _code(code) for index, code in enumerate(model.operatorCodes)}
     operator = schema.BuiltinOperator
     graph = model.subgraphs[0]
