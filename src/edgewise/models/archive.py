@@ -123,6 +123,8 @@ def _extract(archive: Path, aside: Path, limits: ArchiveLimits) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise PackageError(f"{archive.name} has two entries in one place", file=archive.name) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # an entry that claims to lie before the file begins
+            raise PackageError(f"{archive.name} is no intact zip: {error}", file=archive.name) from error
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise StorageFullError(f"No space left to unpack {archive}", hint="Free disk space, then retry.") from error
