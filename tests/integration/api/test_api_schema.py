@@ -15,6 +15,7 @@ CONTENT_DECIDES = {
     "/v1/models/{name}/predict",
     "/v1/people",
     "/v1/cameras/{name}/frames",
+    "/v1/cameras/{name}/webrtc",
     "/v1/devices/{name}/commands",
     "/v1/rules/test",
     "/v1/sources/{name}/readings",
@@ -23,6 +24,12 @@ CONTENT_DECIDES = {
     "/v2/repository/models/{name}/load",
 }
 EXAMPLES = 8
+
+
+@schemathesis.serializer("application/sdp")
+def as_sdp(ctx, value) -> bytes:
+    """An offer is text as it is."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 def failures(operation, mode: GenerationMode) -> list[str]:
