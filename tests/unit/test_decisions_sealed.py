@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise._lib.clock import ManualClock
-from edgewise.errors import CorruptError, SettingsError
+from edgewise.errors import CorruptError, SettingsError, StorageFullError
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.memory import MemoryJournal
+from edgewise.node import sealing
 from edgewise.node.sealing import HEAD, KEY, PUBLIC_KEY, Report, SealedStream, check
 from edgewise.trust.chain import SEAL
 from edgewise.types import Entry, Record
@@ -27,8 +29,11 @@ class Archive:
     def __init__(self, records: list[Record]) -> None:
         self.records = records
 
-    def read(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Record]:
-        return [record for record in self.records if record.sequence > after][:limit]
+    def read(
+        self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> list[Record]:
+        found = [record for record in self.records if record.sequence > after]
+        return found[: -limit - 1 : -1] if newest_first else found[:limit]
 
 
 def journal() -> MemoryJournal:
@@ -182,8 +187,8 @@ def test_a_crash_between_record_and_head_is_made_good_at_the_next_start(tmp_path
 
 def test_records_sealed_with_another_key_are_found(tmp_path: Path) -> None:
     stream = journal()
-    decide(SealedStream(stream, STREAM, tmp_path / "thief", clock=ManualClock()), 1, 2)
     SealedStream(journal(), STREAM, tmp_path / "node", clock=ManualClock())
+    decide(SealedStream(stream, STREAM, tmp_path / "thief", clock=ManualClock()), 1, 2)
     assert {fault.problem for fault in check(stream, STREAM, tmp_path / "node").faults} >= {
         "it is sealed with another key"
     }
@@ -198,3 +203,73 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / KEY).write_bytes(b"short")
     with pytest.raises(CorruptError):
         SealedStream(journal(), STREAM, tmp_path, clock=ManualClock())
+
+
+def test_without_its_head_the_chain_goes_on_but_says_so_for_ever(tmp_path: Path) -> None:
+    archive = written(tmp_path)
+    (tmp_path / HEAD).unlink()
+    stream = journal()
+    for record in archive.records[:4]:  # the last two were removed together with the head
+        stream.append(STREAM, [Entry(record.kind, record.body, record.blobs, record.time_ns)])
+    decide(SealedStream(stream, STREAM, tmp_path, clock=ManualClock()), 7)
+    decide(SealedStream(stream, STREAM, tmp_path, clock=ManualClock()), 8)
+    (fault,) = check(stream, STREAM, tmp_path).faults
+    assert (fault.sequence, "without knowing how far" in fault.problem) == (5, True)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe no key"])
+def test_a_public_key_that_was_taken_away_or_spoilt_is_told(tmp_path: Path, content: bytes | None) -> None:
+    archive = written(tmp_path)
+    if content is None:
+        (tmp_path / PUBLIC_KEY).unlink()
+        assert not report(archive, tmp_path).intact
+    else:
+        (tmp_path / PUBLIC_KEY).write_bytes(content)
+        with pytest.raises(CorruptError):
+            report(archive, tmp_path)
+
+
+def test_another_key_than_the_one_that_sealed_is_refused_with_a_hint(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / KEY).unlink()
+    with pytest.raises(SettingsError, match="is not the key") as caught:
+        SealedStream(journal(), STREAM, tmp_path, clock=ManualClock())
+    assert "Put the key back" in caught.value.hint
+
+
+def test_a_decision_that_is_written_while_the_audit_reads_is_no_fault(tmp_path: Path) -> None:
+    stream, clock = journal(), ManualClock()
+    sealed = SealedStream(stream, STREAM, tmp_path, clock=clock)
+    decide(sealed, 1)
+
+    class Busy:
+        def read(self, name: str, **options: Any) -> list[Record]:
+            page = stream.read(name, **options)
+            decide(sealed, 2)  # behind the reader's back
+            return page[:1] if not options.get("after") else []
+
+    assert check(Busy(), STREAM, tmp_path).intact
+
+
+def test_a_head_that_cannot_be_written_neither_fails_nor_doubles_a_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = journal()
+    sealed = SealedStream(stream, STREAM, tmp_path, clock=ManualClock())
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFullError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sealing, "atomic_writer", full)
+        decide(sealed, 1)
+    decide(sealed, 2)
+    assert len(stream.read(STREAM)) == 2
+    assert check(stream, STREAM, tmp_path).intact
+
+
+def test_keys_that_are_numbers_are_sealed_as_json_has_them(tmp_path: Path) -> None:
+    stream = journal()
+    sealed = SealedStream(stream, STREAM, tmp_path, clock=ManualClock())
+    sealed.append(STREAM, [Entry("decision.done", {"arguments": {1: {2: "x"}}})])
+    assert check(stream, STREAM, tmp_path).intact

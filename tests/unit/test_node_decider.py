@@ -579,3 +579,27 @@ def test_nothing_fires_twice_or_not_at_all_whenever_the_node_dies(happened: list
     assert fired(troubled) == fired(calm)
     assert len(fired(calm)) == len(set(fired(calm)))
     assert troubled.pending() == 0
+
+
+class Picky:
+    """Takes decisions for a journal, but not those of one rule."""
+
+    def __init__(self, journal: Any, rule: str) -> None:
+        self._journal = journal
+        self._rule = rule
+
+    def append(self, stream: str, entries: Sequence[Entry]) -> range:
+        if any(entry.body.get("rule") == self._rule and "actions" in entry.body for entry in entries):
+            raise TypeError("this cannot be encoded")
+        return self._journal.append(stream, entries)
+
+
+def test_a_decision_that_cannot_be_told_is_told_as_such_and_holds_nothing_up() -> None:
+    house = House(rule("odd", Do("door", "unlock")), rule("even", Do("door", "unlock")))
+    house.decider._decisions = Picky(house.journal, "odd")
+    house.happens()
+    house.happens()
+    house.decider.decide_pending()
+    told = [(record.body["rule"], record.kind) for record in house.decisions()]
+    assert sorted(told) == [("even", "decision.done")] * 2 + [("odd", "decision.failed")] * 2
+    assert house.pending() == 0

@@ -98,6 +98,20 @@ def test_what_goes_wrong_while_stopping_leaves_nothing_open(
     Node(settings).stop()
 
 
+def test_devices_become_safe_whatever_goes_wrong_while_stopping(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(settings)
+    node.start()
+    happens(node)
+    node.journal.wait(DECISIONS, after=0, timeout_s=PATIENCE_S)
+    stop = node._decider.stop
+    monkeypatch.setattr(node._decider, "stop", lambda: (stop(), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        node.stop()
+    assert node.devices.get("door").state["state"] == "locked"
+
+
 def test_a_node_that_cannot_be_made_leaves_nothing_open(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(threading.enumerate())
     with monkeypatch.context() as patch:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgewise.errors import ClosedError, EdgewiseError, NotFoundError
+from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, RetryError
 from edgewise.node import recall
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.commander import Commander
 from edgewise.node.inbox import FollowedJournal, Inbox
-from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faulty
+from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faulty, untold
 from edgewise.node.patience import Appendable, append_patiently
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action
@@ -129,8 +129,9 @@ class Decider:
             self._settle(now=True)
             with self._writing:
                 self._write(self._outcomes.close(ClosedError("The node stopped before it gave this command")))
-        except EdgewiseError as error:
-            logger.warning("the last decisions could not be written: %s", error)
+        except Exception as error:
+            known = isinstance(error, EdgewiseError)
+            logger.warning("the last decisions could not be written: %s", error, exc_info=not known)
 
     def join(self) -> None:
         """Waits for the end, after the journal was closed."""
@@ -302,9 +303,21 @@ class Decider:
                 inbox.acknowledge(now=now)
 
     def _write(self, entries: list[Entry]) -> None:
-        """What was commanded is told, however long the disk stays full."""
-        if entries:
+        """What was commanded is told, however long the disk stays full; what cannot be told as it is, as a failure."""
+        if not entries:
+            return
+        try:
             append_patiently(self._decisions, DECISIONS, entries, stopped=self._stopped, backoff=self._backoff)
+        except (RetryError, ClosedError):
+            raise
+        except Exception as error:
+            if len(entries) > 1:
+                for entry in entries:
+                    self._write([entry])
+                return
+            logger.exception("a decision cannot be told")
+            told = untold(entries[0], error)
+            append_patiently(self._decisions, DECISIONS, [told], stopped=self._stopped, backoff=self._backoff)
 
     def _wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits until something holds, writing meanwhile what comes through; less long when the node stops."""

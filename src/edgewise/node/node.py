@@ -170,12 +170,14 @@ class Node:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
         with self._opened:
             self._stopping.set()
-            for runner in self.pipelines.values():
-                runner.stop()
-            self.clips.stop()
-            self._decider.stop()
-            for error in self.devices.fail_safe():
-                logger.warning("not in its fail-safe state: %s", error)
+            try:
+                for runner in self.pipelines.values():
+                    runner.stop()
+                self.clips.stop()
+                self._decider.stop()
+            finally:  # whatever went wrong before it
+                for error in self.devices.fail_safe():
+                    logger.warning("not in its fail-safe state: %s", error)
             if self._home_assistant:
                 self._home_assistant.close()
             self.pool.close()

@@ -246,7 +246,9 @@ def make_pipeline(
         when_full=settings.when_full,
         mask=Mask(settings.mask),
         on_frame=recorder.frame if recorder is not None else lambda _: None,
-        witness=Witness(list(zip(settings.transforms, lent, strict=True)), store_exact) if settings.evidence else None,
+        witness=Witness(list(zip(settings.transforms, lent, strict=True)), store_exact, lane)
+        if settings.evidence
+        else None,
         is_heard=is_heard,
         batcher=batcher,
     )

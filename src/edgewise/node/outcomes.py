@@ -17,6 +17,8 @@ from edgewise.types import Entry
 
 STREAMS = {READING: "readings", TIME: ""}
 _EVENTS = "events"
+# Parts of a decision that the node itself made.
+_ALWAYS_TELLABLE = ("rule", "key", "event", "cooldown")
 
 
 class Ordered:
@@ -144,6 +146,12 @@ def failed(error: Exception, sample: Event, *, rule: str = "") -> Entry:
 def faulty(fault: Fault) -> Entry:
     """The record of a rule that could not be evaluated."""
     return failed(fault.error, fault.sample, rule=fault.rule)
+
+
+def untold(entry: Entry, error: Exception) -> Entry:
+    """The record of a decision that cannot be stored as it is: that it fell, and why it cannot be told."""
+    kept: dict[str, Any] = {name: value for name, value in entry.body.items() if name in _ALWAYS_TELLABLE}
+    return Entry("decision.failed", {**kept, "error": facts(error)}, time_ns=entry.time_ns)
 
 
 def asked(action: Action) -> dict[str, Any]:

@@ -7,6 +7,7 @@ when the records that follow it are rightly sealed. A head that is ahead of the 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from edgewise._lib.files import atomic_writer
-from edgewise.errors import CorruptError
-from edgewise.trust.chain import SEAL, Checker, Fault, Head, Seal, digest_of, seal
+from edgewise._lib.files import atomic_writer, write_atomic
+from edgewise.errors import CorruptError, EdgewiseError, SettingsError
+from edgewise.trust.chain import RESUMED, SEAL, Checker, Fault, Head, Seal, digest_of, seal
 from edgewise.trust.keys import name_of, open_key, public_key
 from edgewise.types import Entry, Record
 
@@ -28,6 +29,8 @@ KEY = "node.key"
 PUBLIC_KEY = "node.pub"
 HEAD = "decisions.head"
 _PAGE = 500
+
+logger = logging.getLogger(__name__)
 
 
 class _SignedHead(msgspec.Struct, frozen=True):
@@ -41,7 +44,9 @@ class _SignedHead(msgspec.Struct, frozen=True):
 class Readable(Protocol):
     """What a journal can be read by: itself, or a reader in another process."""
 
-    def read(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Record]:
+    def read(
+        self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> list[Record]:
         """See ``journal.base.Journal``."""
         ...
 
@@ -100,8 +105,12 @@ class SealedStream:
         self._key = open_key(folder / KEY)
         self._name = name_of(self._key)
         self._lock = threading.Lock()
-        _write_once(folder / PUBLIC_KEY, self._name)
-        self._head = self._resumed()
+        self._head = Head()
+        if (folder / PUBLIC_KEY).exists():
+            self._resume()
+        else:
+            self._keep(self._head)
+            write_atomic(folder / PUBLIC_KEY, f"{self._name}\n".encode())
 
     def append(self, stream: str, entries: Sequence[Entry]) -> range:
         """Seals entries and appends them; see ``Journal.append``."""
@@ -113,30 +122,29 @@ class SealedStream:
             )
             accepted = self._journal.append(stream, sealed)
             self._head = head
-            self._keep(head)
+            try:
+                self._keep(head)
+            except (OSError, EdgewiseError) as error:  # the record is there: the next head says so as well
+                logger.warning("how far the decisions go could not be kept: %s", error)
             return accepted
 
-    def _resumed(self) -> Head:
-        """Where the chain goes on: behind the newest record, whether or not the head knows of it yet."""
-        stored = _read_head(self._folder / HEAD, self._name) or Head()
+    def _resume(self) -> None:
+        """Goes on behind the newest record, whether or not the head knows of it yet."""
+        if (known := _public_name(self._folder)) != self._name:
+            raise SettingsError(
+                f"{self._folder / KEY} is not the key that sealed this node's decisions ({known[:16]}...)",
+                hint=f"Put the key back, or move {self._folder} away to begin a new chain; edgewise audit will say so.",
+            )
+        stored = _read_head(self._folder / HEAD, self._name)
         newest = self._journal.read(self._stream, limit=1, newest_first=True)
         mark = _seal_of(newest[0]) if newest else None
-        if mark is None or mark.number <= stored.number:
-            return stored
-        record = newest[0]
-        head = Head(
-            mark.number,
-            digest_of(
-                number=mark.number,
-                previous=mark.previous,
-                kind=record.kind,
-                time_ns=record.time_ns,
-                body=record.body,
-                blobs=record.blobs,
-            ),
-        )
-        self._keep(head)
-        return head
+        self._head = stored or Head()
+        if mark is not None and mark.number > self._head.number:
+            self._head = Head(mark.number, _digest(newest[0], mark))
+            self._keep(self._head)
+        if stored is None:
+            facts = {"problem": "the file that says how far the decisions go was gone", "number": self._head.number}
+            self.append(self._stream, [Entry(RESUMED, facts)])
 
     def _keep(self, head: Head) -> None:
         signed = _SignedHead(head.number, head.digest, self._key.sign(_head_bytes(head)).hex())
@@ -150,22 +158,50 @@ def check(journal: Readable, stream: str, folder: Path) -> Report:
     Raises:
         CorruptError: The public key is none.
     """
-    path = folder / PUBLIC_KEY
-    if not path.exists():
-        return Report(0, 0, 0, "", ())
-    name = path.read_text(encoding="ascii").strip()
-    checker = Checker(public_key(name), name)
+    if not (folder / PUBLIC_KEY).exists():
+        return _unkeyed(journal, stream, folder)
+    name = _public_name(folder)
+    problems: list[Fault] = []
+    stored: Head | None = None
+    try:  # before the records, since those that are written meanwhile are no fault
+        stored = _read_head(folder / HEAD, name)
+    except CorruptError as error:
+        problems.append(Fault(0, error.message))
+    checker = Checker(public_key(name), name, stored)
     first = after = 0
     while page := journal.read(stream, after=after, limit=_PAGE):
         if not first:
             first = next((mark.number for mark in map(_seal_of, page) if mark), 0)
         checker.follow(page)
         after = page[-1].sequence
-    try:
-        checker.end(_read_head(folder / HEAD, name))
-    except CorruptError as error:
-        checker.faults.append(Fault(0, error.message))
-    return Report(checker.checked, first, checker.head.number if checker.head else 0, name, tuple(checker.faults))
+    if not problems:
+        checker.end()
+    faults = (*checker.faults, *problems)
+    return Report(checker.checked, first, checker.head.number if checker.head else 0, name, faults)
+
+
+def _unkeyed(journal: Readable, stream: str, folder: Path) -> Report:
+    """A node without a public key has sealed nothing, or somebody took the key away."""
+    newest = journal.read(stream, limit=1, newest_first=True)
+    sealed = any(_seal_of(record) for record in newest)
+    if not sealed and not any((folder / name).exists() for name in (KEY, HEAD)):
+        return Report(0, 0, 0, "", ())
+    return Report(0, 0, 0, "", (Fault(0, f"{PUBLIC_KEY}, which checks the seals, is gone"),))
+
+
+def _public_name(folder: Path) -> str:
+    return (folder / PUBLIC_KEY).read_text(encoding="ascii", errors="replace").strip()
+
+
+def _digest(record: Record, mark: Seal) -> str:
+    return digest_of(
+        number=mark.number,
+        previous=mark.previous,
+        kind=record.kind,
+        time_ns=record.time_ns,
+        body=record.body,
+        blobs=record.blobs,
+    )
 
 
 def _seal_of(record: Record) -> Seal | None:
@@ -198,13 +234,7 @@ def _read_head(path: Path, name: str) -> Head | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, InvalidSignature) as error:
         raise CorruptError(
             f"{path.name}, which says how far the decisions go, was changed",
-            hint="Run `edgewise audit`; move the file away to begin a new head after that.",
+            hint="Run `edgewise audit` and keep what it says; without the file the node goes on, and says so for ever.",
             file=str(path),
         ) from error
     return head
-
-
-def _write_once(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="ascii").strip() != text:
-        with atomic_writer(path) as file:
-            file.write(f"{text}\n".encode())

@@ -36,6 +36,10 @@ _TOLERANCE = {"score": 1e-3, "similarity": 1e-3}
 _BOX_TOLERANCE_PX = 0.1
 # What is known from many pictures only.
 _NOT_FOUND_IN_ONE = ("track", "said")
+# A clock is set back by no more than this while decisions about one event fall.
+_CLOCK_BACK_NS = 2 * 3600 * 10**9
+# What a record of an older release, or a damaged one, may do to those who read it.
+_UNREADABLE = (EdgewiseError, msgspec.ValidationError, KeyError, TypeError, ValueError)
 _CHANGED = "the event's record was changed since"
 
 
@@ -54,7 +58,7 @@ class Repetition(msgspec.Struct, frozen=True):
         what: The transform or rule.
         verdict: What came of it.
         note: Why it was not repeated, or what is different.
-        models: The models in it, as ``NAME VERSION (VARIANT)``.
+        models: The models in it, as ``NAME VERSION``.
     """
 
     what: str
@@ -90,7 +94,8 @@ class Explanation(msgspec.Struct, frozen=True):
         event: Its record.
         seen: The steps that led to it, done again where that is possible.
         decisions: What followed.
-        same: Whether nothing that was done again came out otherwise, and no record was changed.
+        same: Whether nothing that was done again came out otherwise, and the event's record is the one that was decided
+            on. Whether anybody touched the decisions, ``edgewise audit`` tells.
     """
 
     event: Record
@@ -149,7 +154,7 @@ class Explainer:
         """
         event = self._event(sequence)
         seen = tuple(self._see(event))
-        decisions = tuple(self._told(record, event) for record in self._decisions(sequence))
+        decisions = tuple(self._told(record, event) for record in self._decisions(sequence, event.time_ns))
         verdicts = [each.verdict for each in seen] + [each.again.verdict for each in decisions]
         changed = any(_CHANGED in each.remarks for each in decisions)
         return Explanation(event, seen, decisions, same=Verdict.DIFFERENT not in verdicts and not changed)
@@ -165,8 +170,8 @@ class Explainer:
             )
         return found[0]
 
-    def _decisions(self, sequence: int) -> list[Record]:
-        """Decisions about an event, oldest first. They stand in the order of events, but for those about readings."""
+    def _decisions(self, sequence: int, time_ns: int) -> list[Record]:
+        """Decisions about an event, oldest first; all of them fell after it, but for a clock that was set back."""
         found: list[Record] = []
         before = scanned = 0
         while page := self._journal.read("decisions", before=before, limit=_PAGE, newest_first=True):
@@ -176,8 +181,8 @@ class Explainer:
                     continue
                 if reference.get("sequence") == sequence:
                     found.append(record)
-                elif found and int(reference.get("sequence", 0)) < sequence:
-                    return found[::-1]
+            if page[-1].time_ns < time_ns - _CLOCK_BACK_NS:
+                break
             before, scanned = page[-1].sequence, scanned + len(page)
             if scanned >= _MAX_SCANNED:
                 break
@@ -196,15 +201,15 @@ class Explainer:
             return
         observation, missing = self._observation(event, evidence)
         for step in evidence.steps:
-            names = tuple(f"{used['name']} {used['version']} ({used['variant']})" for used in step.models)
+            names = tuple(" ".join(str(used.get(part, "?")) for part in ("name", "version")) for used in step.models)
             if not step.repeatable or observation is None:
                 reason = missing if step.repeatable else "it concludes from many samples"
                 yield Repetition(step.kind, Verdict.NOT_REPEATED, reason, names)
                 continue
             try:
                 observation = self._apply(step, observation)
-            except EdgewiseError as error:
-                yield Repetition(step.kind, Verdict.NOT_REPEATED, error.message, names)
+            except _UNREADABLE as error:
+                yield Repetition(step.kind, Verdict.NOT_REPEATED, _said(error), names)
                 observation, missing = None, "a step before it was not repeated"
                 continue
             note = _difference(evidence, observation, step)
@@ -252,8 +257,8 @@ class Explainer:
         try:
             settings = msgspec.convert(body["rule_text"], RuleSettings)
             again = redo(settings, body.get("why", {}), self._location)
-        except (msgspec.ValidationError, EdgewiseError) as error:
-            return Repetition(rule, Verdict.DIFFERENT, str(error))
+        except _UNREADABLE as error:
+            return Repetition(rule, Verdict.NOT_REPEATED, _said(error))
         if not again.holds:
             return Repetition(rule, Verdict.DIFFERENT, "its condition does not hold of what it read")
         wanted = [{name: told.get(name) for name in ("device", "command", "arguments")} for told in actions]
@@ -297,6 +302,10 @@ class _AsItWas:
     def folder(self, name: str) -> Path:
         """Repeatable transforms learn nothing."""
         raise NotFoundError(f"{name} learns, so it cannot be repeated", kind="folder", name=name)
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, EdgewiseError) else f"the record cannot be read: {error}"
 
 
 def _difference(evidence: Evidence, observation: Observation, step: Step) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgewise.errors import EdgewiseError
 from edgewise.pipeline.rules import RuleSettings
 from edgewise.trust.chain import canonical_digest
 from edgewise.types import Entry, Record
@@ -47,7 +48,10 @@ class DecisionWitness:
         if not isinstance(reference, Mapping) or not reference.get("stream") or not reference.get("sequence"):
             return None
         sequence = int(reference["sequence"])
-        found = self._journal.read(str(reference["stream"]), after=sequence - 1, limit=1)
+        try:
+            found = self._journal.read(str(reference["stream"]), after=sequence - 1, limit=1)
+        except EdgewiseError:  # a decision is told also when its event cannot be read any more
+            return None
         return found[0] if found and found[0].sequence == sequence else None
 
 

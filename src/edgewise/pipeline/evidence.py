@@ -7,14 +7,15 @@ from many samples cannot, and is only told.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgewise.errors import EdgewiseError
 from edgewise.pipeline.base import Frame, Observation, Reading, Tools
+from edgewise.pipeline.scheduler import Lane
 from edgewise.trust.chain import canonical_digest
 
 if TYPE_CHECKING:
@@ -95,39 +96,46 @@ class Witness:
     Args:
         steps: Its transforms, each with what it was lent.
         store: Stores a picture (PNG) and returns its digest.
+        lane: Whose turn encoding takes.
     """
 
-    def __init__(self, steps: Sequence[tuple[TransformSettings, NotedTools]], store: Callable[[bytes], str]) -> None:
+    def __init__(
+        self, steps: Sequence[tuple[TransformSettings, NotedTools]], store: Callable[[bytes], str], lane: Lane
+    ) -> None:
         self._steps = tuple(_step(settings, tools.models) for settings, tools in steps)
         self._store = store
+        self._lane = lane
 
     def testify(self, observation: Observation) -> Evidence:
         """The evidence of what was observed; encodes and stores the picture."""
         sample = observation.sample
+        stored, missing = self._stored(sample) if isinstance(sample, Frame) else ("", "")
         return Evidence(
             steps=self._steps,
             objects=tuple(msgspec.to_builtins(found) for found in observation.objects[:MAX_OBJECTS]),
             facts=dict(observation.facts),
-            input=self._stored(sample) if isinstance(sample, Frame) else "",
+            input=stored,
+            missing=missing,
             reading=msgspec.to_builtins(sample.values) if isinstance(sample, Reading) else None,
             still=observation.still,
         )
 
-    def _stored(self, frame: Frame) -> str:
+    def _stored(self, frame: Frame) -> tuple[str, str]:
+        """The picture's digest, or why it is not kept: evidence without it is better than none."""
         from edgewise.media.images import encode_png
 
-        return self._store(encode_png(frame.image))
+        with self._lane.turn():
+            png = encode_png(frame.image)
+        try:
+            return self._store(png), ""
+        except EdgewiseError as error:
+            return "", f"its picture could not be kept: {error.message}"
 
 
 def describe(model: Model) -> dict[str, Any]:
     """Which model it was: name, version, variant, the digest of its artifact, and how its input and output are treated
     (with the digest of the whole manifest).
     """
-    return dict(_described(model))
-
-
-@functools.lru_cache(maxsize=256)
-def _described(model: Model) -> Mapping[str, Any]:
     manifest, variant = model.manifest, model.variant
     return {
         "name": manifest.name,

@@ -341,7 +341,7 @@ class PipelineRunner:
             blobs = self._snapshot(observation)
         evidence: Evidence | None = None
         if self._witness is not None and any(map(self._is_heard, observation.events)):
-            with self._counting_errors(number), self._lane.turn():
+            with self._counting_errors(number):
                 evidence = self._witness.testify(observation)
         for event in observation.events:
             with self._counting_errors(number):

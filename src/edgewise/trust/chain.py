@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SEAL = "seal"
 """Where the seal stands in a record's body."""
 
+RESUMED = "chain.resumed"
+"""Kind of the record with which a chain goes on whose head was gone: what was removed before it cannot be told."""
+
 START = "0" * 64
 """The digest before the first record."""
 
@@ -80,8 +83,9 @@ def digest_of(
 
 
 def canonical_digest(value: object) -> str:
-    """SHA-256 of a value's canonical JSON, hex."""
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+    """SHA-256 of a value's canonical JSON, hex. Keys that are no text become text, as in all JSON."""
+    plain = msgspec.to_builtins(value, str_keys=True)
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
 def seal(entries: Sequence[Entry], head: Head, key: Ed25519PrivateKey, *, time_ns: int) -> tuple[list[Entry], Head]:
@@ -113,6 +117,7 @@ class Checker:
     Args:
         key: The node's public key; every seal must be its.
         name: Its hex form.
+        stored: The head that was kept apart, read before the records; None when it is gone.
 
     Attributes:
         faults: What is wrong so far.
@@ -120,7 +125,8 @@ class Checker:
         checked: Sealed records that were followed.
     """
 
-    def __init__(self, key: Ed25519PublicKey, name: str) -> None:
+    def __init__(self, key: Ed25519PublicKey, name: str, stored: Head | None) -> None:
+        self._stored = stored
         self._key = key
         self._name = name
         self._sequence = 0
@@ -134,17 +140,14 @@ class Checker:
         for record in records:
             self._follow(record)
 
-    def end(self, stored: Head | None) -> None:
-        """Compares the chain's end with the head that was kept apart."""
+    def end(self) -> None:
+        """The records are through: does the chain go as far as its head says?"""
         reached = self.head or Head()
-        if stored is None:
-            if self.head is not None:
-                self.faults.append(Fault(0, "the file that says how far the chain goes is gone"))
-        elif reached.number < stored.number:
-            missing = stored.number - reached.number
+        if self._stored is None:
+            self.faults.append(Fault(0, "the file that says how far the chain goes is gone"))
+        elif reached.number < self._stored.number:
+            missing = self._stored.number - reached.number
             self.faults.append(Fault(0, f"the last {missing} records of the chain are missing"))
-        elif reached.number == stored.number and reached.digest != stored.digest:
-            self.faults.append(Fault(self._sequence, "the last record is not the one that was sealed"))
 
     def _follow(self, record: Record) -> None:
         if SEAL not in record.body:
@@ -170,6 +173,10 @@ class Checker:
             self._fault(record, "it is sealed with another key")
         elif not self._signed(digest, mark.signature):
             self._fault(record, "it was changed after it was sealed")
+        elif record.kind == RESUMED:
+            self._fault(record, "the chain went on here without knowing how far it had gone")
+        elif self._stored and self._stored.number == mark.number and self._stored.digest != digest:
+            self._fault(record, "it is not the one that was sealed last")
         self.head = Head(mark.number, digest)
         self._sequence = record.sequence
         self.checked += 1
