@@ -63,8 +63,8 @@ $(STAMP)/venv: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-# An MQTT broker, a browser with its driver, fonts for Chinese, a load generator, and a camera (GStreamer).
-SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk wrk gir1.2-gst-rtsp-server-1.0 python3-gi
+# An MQTT broker, a browser with its driver, fonts for Chinese, a load generator, a camera (GStreamer), and sound.
+SYSTEM := mosquitto chromium chromium-driver fonts-noto-cjk wrk gir1.2-gst-rtsp-server-1.0 python3-gi libportaudio2
 $(STAMP)/system:
 	@mkdir -p $(STAMP)
 	@missing=$$(for p in $(SYSTEM); do dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
