@@ -122,6 +122,11 @@ def test_what_happens_in_time_takes_it_back() -> None:
     assert story.happens(200, "door.opened").passes(261).fired == [("watch", 260)]
 
 
+def test_taken_back_and_begun_anew_in_one_instant_is_told_once() -> None:
+    story = Story(OPEN_TOO_LONG).happens(0, "door.opened").happens(0, "door.shut").happens(0, "door.opened")
+    assert story.passes(61).passes(200).fired == [("watch", 60)]
+
+
 def test_it_is_taken_back_for_its_own_source_only_when_that_is_asked() -> None:
     story = Story(rule("door.opened", unless=(Step("door.shut"),), for_s=60, same=("source",)))
     story.happens(0, "door.opened", "front").happens(1, "door.opened", "back").happens(2, "door.shut", "front")

@@ -349,6 +349,8 @@ class RuleEngine:
         self, key: tuple[int, Key], holding: Holding, due_ns: int, situation: Situation, memory: Memory
     ) -> Firing | None:
         """A condition has held long enough, if it still does."""
+        if holding.fired or memory.holding.get(key) is not holding:
+            return None  # taken back and begun anew in one instant, it has two timers
         rule = self._rules[key[0]]
         scope = Scope(holding.sample, due_ns, situation, memory, self._place, rule.needs)
         why: dict[str, Any] = {}
