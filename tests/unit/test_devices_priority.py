@@ -298,6 +298,44 @@ def test_what_a_node_that_died_left_is_brought_where_it_is_safe(kind: DeviceSett
     assert device.state["state"] == after
 
 
+@pytest.mark.parametrize("safe", ["locked", "unlocked"])
+def test_what_was_told_before_a_kill_and_acts_after_it_is_undone_but_no_door_opened(safe: str, tmp_path: Path) -> None:
+    clock, file = ManualClock(), tmp_path / "commands.db"
+    lock = Deaf("door", LockSettings(relock_s=0, fail_safe=safe))  # type: ignore[arg-type]
+    command = "unlock" if safe == "locked" else "lock"
+    action = Action("door", command, {}, key="one", expires_ns=clock.time_ns() + 5_000_000_000)
+    first = Devices([lock], clock=clock, ledger=Ledger(file))
+    with pytest.raises(UnavailableError):
+        first.perform(action)
+    lock.answers = True
+    second = Devices([lock], clock=clock, ledger=Ledger(file))
+    second.keep_safe()
+    VirtualDevice.apply(lock, Unlock() if safe == "locked" else Lock(), key="one", expires_ns=0)
+    second.keep_safe()
+    assert lock.state["state"] == "locked"
+    first.close()
+    second.close()
+
+
+def test_what_was_confirmed_before_a_kill_is_left_alone_after_it(tmp_path: Path) -> None:
+    clock, file = ManualClock(), tmp_path / "commands.db"
+    lamp = Deaf("lamp", LightSettings(fail_safe="off"))
+    first = Devices([lamp], clock=clock, ledger=Ledger(file))
+    actions = [
+        Action("lamp", "turn_on", {}, key=key, expires_ns=clock.time_ns() + 5_000_000_000, origin=Origin.APP)
+        for key in ("one", "two")
+    ]
+    with pytest.raises(UnavailableError):
+        first.perform(actions[0])
+    lamp.answers = True
+    first.perform(actions[1])
+    second = Devices([lamp], clock=clock, ledger=Ledger(file))
+    second.keep_safe()
+    assert lamp.state["state"] == "on"
+    first.close()
+    second.close()
+
+
 def test_what_a_person_holds_is_left_where_it_is_after_a_restart(tmp_path: Path) -> None:
     clock = ManualClock()
     lamp = VirtualDevice("lamp", LightSettings(fail_safe="off"))

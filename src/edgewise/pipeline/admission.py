@@ -12,12 +12,13 @@ hold ends by the monotonic clock; after a restart by the wall clock, and never l
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import BusyError, InputError
+from edgewise.errors import BusyError, EdgewiseError, InputError
 from edgewise.pipeline.base import Action, Hold, Origin, Status
 from edgewise.pipeline.kinds import MAX_HOLD_S
 from edgewise.pipeline.ledger import Ledger
@@ -30,6 +31,8 @@ REMEMBER_S = 2 * MAX_EXPIRY_S
 # Far more than people and rules produce in ten minutes; a flood beyond it is refused, not forgotten.
 _MAX_KEYS = 20_000
 _MAX_KEY_LENGTH = 1024
+
+logger = logging.getLogger(__name__)
 _HOLDING = frozenset({Origin.APP, Origin.PARENT})
 
 
@@ -96,6 +99,17 @@ class Admission:
             self._seen.pop(action.key, None)
             self._ledger.give_back(action.key, device=action.device, hold=before)
             self._set(action.device, before, self._clock.monotonic() + (self._left_s(before) if before else 0))
+
+    def confirm(self, device: str) -> None:
+        """A device confirmed what it was told last."""
+        try:
+            self._ledger.confirm(device)
+        except EdgewiseError as error:  # it acted all the same
+            logger.warning("after a crash %s is brought where it is safe, though it confirmed: %s", device, error)
+
+    def unconfirmed(self) -> set[str]:
+        """Devices that a process before this one may have commanded and that have confirmed nothing since."""
+        return self._ledger.unconfirmed()
 
     def hold(self, device: str) -> Hold | None:
         """Who holds a device now."""

@@ -7,7 +7,8 @@ is virtual and which is real does not matter here.
 
 A device that may have got a command and does not confirm it is brought to its fail-safe state. Locks with ``relock_s``
 lock again after each unlocking here. What is not where it is safe at the start is brought there, unless somebody holds
-it: the node may have died before it could. Once ``fail_safe`` was called nothing else is commanded.
+it: the node may have died before it could. So is, whoever held it, what had not confirmed a command when the node died.
+Once ``fail_safe`` was called nothing else is commanded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 from edgewise._lib.clock import Clock
 from edgewise._lib.documents import nearest
 from edgewise.errors import ClosedError, EdgewiseError, NotFoundError, UnavailableError
-from edgewise.pipeline.admission import Admission
+from edgewise.pipeline.admission import MAX_EXPIRY_S, Admission
 from edgewise.pipeline.base import Action, Hold, Outcome, Status
 from edgewise.pipeline.kinds import (
     KINDS,
@@ -29,6 +30,7 @@ from edgewise.pipeline.kinds import (
     Unlock,
     confirms,
     fail_safe,
+    found_at_start,
     hold_s,
     parse_command,
     transition,
@@ -123,6 +125,7 @@ class Devices:
         )
         for device in self._devices.values():
             device.subscribe(self._keeping.look)
+        self._suspect(self._admission.unconfirmed())
 
     def start(self) -> None:
         """Starts the connections, and what brings devices where they are safe."""
@@ -200,6 +203,7 @@ class Devices:
                     self._keeping.commanded(device, unlocks=isinstance(command, Unlock))
                     device.apply(command, key=action.key, expires_ns=self._admission.expires_ns(action))
                 self._keeping.confirmed(device, command)
+                self._admission.confirm(device.name)
             return Outcome(device.name, status, device.state, self._admission.hold(device.name))
 
     def fail_safe(self) -> list[EdgewiseError]:
@@ -220,6 +224,14 @@ class Devices:
         for connection in self._connections:
             connection.close()
         self._ledger.close()
+
+    def _suspect(self, names: Iterable[str]) -> None:
+        """What a process before this one told a device may act yet; when that expires is not known here."""
+        for name in names:
+            device = self._devices.get(name)
+            # A start opens no door.
+            if device is not None and found_at_start(device.settings) == fail_safe(device.settings):
+                self._keeping.unconfirmed(device, left_s=MAX_EXPIRY_S)
 
     @contextmanager
     def _made_safe_unless_confirmed(self, device: Device, action: Action, before: Hold | None) -> Iterator[None]:

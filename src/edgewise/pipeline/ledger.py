@@ -1,6 +1,7 @@
-"""What has to be known of commands after a crash: which keys were used, and who holds which device.
+"""What has to be known of commands after a crash: which keys were used, which of them no device has confirmed, and who
+holds which device.
 
-A key and the hold of its command are on disk, in one transaction, before the command leaves.
+A key, its device and the hold of its command are on disk, in one transaction, before the command leaves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ CREATE TABLE holds (
     since_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL
 );
 """
+# The device of a key that it has not confirmed; empty once it did.
+_UNCONFIRMED = """
+ALTER TABLE keys ADD COLUMN unconfirmed TEXT NOT NULL DEFAULT '';
+CREATE INDEX unconfirmed ON keys (unconfirmed) WHERE unconfirmed != '';
+"""
 _SQL = read_statements(Path(__file__).with_name("ledger.sql"))
 
 
@@ -38,7 +44,7 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = open_database(path, [_SCHEMA])
+        self._database: sqlite3.Connection | None = open_database(path, [_SCHEMA, _UNCONFIRMED])
 
     def keys(self) -> list[str]:
         """Every key that was used and is not forgotten, oldest first."""
@@ -51,6 +57,11 @@ class Ledger:
             rows = database.execute(_SQL["select_holds"]).fetchall()
         return {device: Hold(Origin(origin), cause, since, until) for device, origin, cause, since, until in rows}
 
+    def unconfirmed(self) -> set[str]:
+        """Devices that may have been commanded and have confirmed nothing since."""
+        with self._open() as database:
+            return {str(device) for (device,) in database.execute(_SQL["select_unconfirmed"])}
+
     def use(self, key: str, time_ns: int, *, device: str, hold: Hold | None) -> None:
         """Remembers that a key is used, and who holds the device from now on.
 
@@ -58,8 +69,20 @@ class Ledger:
             StorageFullError: The disk is full; nothing is remembered.
         """
         with self._open() as database, transaction(database):
-            database.execute(_SQL["insert_key"], (key, time_ns))
+            database.execute(_SQL["insert_key"], (key, time_ns, device))
             _put(database, device, hold)
+
+    def confirm(self, device: str) -> None:
+        """Remembers that a device confirmed what it was told last.
+
+        It does not wait for the disk: when the power fails now, the device is brought where it is safe for nothing.
+        """
+        with self._open() as database:
+            database.execute("PRAGMA synchronous=NORMAL")
+            try:
+                database.execute(_SQL["confirm_keys"], (device,))
+            finally:
+                database.execute("PRAGMA synchronous=FULL")
 
     def give_back(self, key: str, *, device: str, hold: Hold | None) -> None:
         """Undoes ``use``: the command certainly did not act."""

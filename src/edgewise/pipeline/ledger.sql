@@ -1,5 +1,10 @@
 -- name: insert_key
-INSERT INTO keys (key, time_ns) VALUES (?, ?) ON CONFLICT (key) DO NOTHING
+INSERT INTO keys (key, time_ns, unconfirmed) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET unconfirmed = excluded.unconfirmed
+-- name: confirm_keys
+UPDATE keys SET unconfirmed = '' WHERE unconfirmed = ? AND unconfirmed != ''
+-- name: select_unconfirmed
+SELECT DISTINCT unconfirmed FROM keys WHERE unconfirmed != ''
 -- name: delete_key
 DELETE FROM keys WHERE key = ?
 -- name: select_keys
