@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import itertools
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,8 @@ class Safekeeping:
         self._suspect_until: dict[str, float] = {}
         self._ending = False
         self._closed = False
+        # The next process may count from one at the very time that a clock set back shows again.
+        self._run_id = secrets.token_hex(8)
         self._count = itertools.count(1)
         self._pool = ThreadPoolExecutor(_WAITING, thread_name_prefix="device")
         self._thread = threading.Thread(target=self._keep, name="devices", daemon=True)
@@ -196,7 +199,7 @@ class Safekeeping:
     def _command(self, device: Device, command: Command, reason: Reason) -> EdgewiseError | None:
         """A command of the node itself: never a repetition, and valid for as long as a confirmation may take."""
         now_ns = self._clock.time_ns()
-        key = f"{reason}/{device.name}/{now_ns}/{next(self._count)}"
+        key = f"{reason}/{device.name}/{self._run_id}/{next(self._count)}"
         problem: EdgewiseError | None = None
         try:
             device.apply(command, key=key, expires_ns=now_ns + int(device.settings.confirm_s * 1e9))
