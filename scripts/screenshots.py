@@ -87,9 +87,10 @@ class Shot:
 
 _ALL_LOADED = "[...document.images].every((image) => image.naturalWidth > 0)"
 _TRIED = "document.querySelectorAll('.tag').length > 3"
-_LIVE = f"document.querySelectorAll('.camera-view img').length === 2 && {_ALL_LOADED}"
+_SHOWN = "[...document.querySelectorAll('.camera-view video, .camera-view canvas')]"
+_LIVE = f"{_SHOWN}.filter((view) => view.videoWidth || (view.matches('canvas') && view.width !== 300)).length === 2"
 _EVENTS = f"document.querySelectorAll('.event').length > 3 && {_ALL_LOADED}"
-_CHARTS = "document.querySelectorAll('.chart canvas').length === 3 && document.querySelector('table')"
+_CHARTS = "document.querySelectorAll('.chart canvas').length >= 3 && document.querySelector('table')"
 
 SHOTS = (
     Shot("try", "try", _TRIED),
