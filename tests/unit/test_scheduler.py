@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise.pipeline.scheduler import Lane, Scheduler
+from edgewise.pipeline.scheduler import MAX_DEBT_S, Lane, Scheduler
 
 PATIENCE_S = 10.0
 
@@ -108,6 +108,21 @@ def test_a_greedy_lane_does_not_starve_a_modest_one() -> None:
     for thread in threads:
         thread.join(PATIENCE_S)
     assert order[0] == "modest"
+
+
+def test_many_threads_in_one_lane_get_it_no_more() -> None:
+    turns = Turns({"many": 1.0, "few": 1.0}, length={"many": 0.1, "few": 0.1})
+    turns.play(["many"] * 8 + ["few"], turns=400)
+    assert turns.used["many"] == pytest.approx(turns.used["few"], rel=0.2)
+
+
+def test_one_long_turn_does_not_keep_its_lane_waiting_until_all_others_have_had_as_much() -> None:
+    turns = Turns({"loading": 1.0, "busy": 1.0}, length={"loading": 0.01, "busy": 0.01})
+    lane = turns.lanes["loading"]
+    turns.scheduler._end(lane, 10.0, turns.scheduler._begin(lane))
+    assert lane.state().used_ms == 10_000
+    turns.play(["loading", "busy"], turns=400)
+    assert 0 < turns.used["busy"] - turns.used["loading"] <= MAX_DEBT_S + 0.1
 
 
 def test_a_lane_that_was_silent_saves_up_nothing() -> None:

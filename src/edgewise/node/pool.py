@@ -4,17 +4,15 @@ bounded queue. A call that would wait too long is refused at once rather than se
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
 
 from edgewise.errors import BusyError, ClosedError
 from edgewise.pipeline.scheduler import Scheduler
-
-T = TypeVar("T")
 
 # Takes what a call gave: its result, or the error it raised.
 Done: TypeAlias = Callable[[Any, BaseException | None], None]
@@ -71,26 +69,14 @@ class Pool:
             self._calls += 1
             self._queue.put((function, arguments, done))
 
-    def submit(self, function: Callable[..., T], /, *arguments: object) -> Future[T]:
-        """Runs a call on a worker; like ``call``, with the result as a future."""
-        future: Future[T] = Future()
-
-        def done(result: T, error: BaseException | None) -> None:
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self.call(done, function, *arguments)
-        return future
-
     def close(self) -> None:
         """Finishes the calls under way; those that wait fail with ClosedError."""
         with self._gate:
             self._closed = True
-        while not self._queue.empty():
-            if (call := self._queue.get()) is not None:
-                call[2](None, _stopping())
+        with contextlib.suppress(Empty):
+            while True:  # the workers take calls meanwhile: asking first whether there is one would prove nothing
+                if (call := self._queue.get_nowait()) is not None:
+                    call[2](None, _stopping())
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -113,14 +99,14 @@ class Pool:
         while (call := self._queue.get()) is not None:
             function, arguments, done = call
             result, error = None, None
+            start = time.perf_counter()  # waiting for a turn keeps the calls behind it waiting as well
             with self._lane.turn():
-                start = time.perf_counter()
                 try:
                     result = function(*arguments)
                 except BaseException as raised:  # noqa: BLE001 - handed to who asked
                     error = raised
-                self._average_s += _NEWEST * (time.perf_counter() - start - self._average_s)
             with self._gate:
+                self._average_s += _NEWEST * (time.perf_counter() - start - self._average_s)
                 self._calls -= 1
             done(result, error)
             del call, function, arguments, done, result, error  # nothing is held while it waits

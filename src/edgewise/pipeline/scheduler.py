@@ -5,7 +5,8 @@ Decoding and inference release the GIL and sessions run in one thread each, so a
 requests together, are a *lane*. A lane that waits gets the next free turn when it has had the least so far, measured
 in time and divided by its weight (start-time fair queuing, Goyal, Vin and Cheng 1997): a greedy lane cannot starve a
 modest one, nothing stays idle while somebody waits, and a lane that was silent saves up nothing. A turn is never taken
-away, so it should be short: one stage of one sample.
+away, so it should be short: one stage of one sample. A rare long one, such as a model's first, is held against its lane
+for ``MAX_DEBT_S`` only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
+
+MAX_DEBT_S = 0.5
+"""A turn is charged for so long at most, before and after it. Charged in full, a model that takes 10 s to load would
+keep its lane waiting until every other lane had had 10 s: minutes, where there are many."""
 
 _NEWEST = 0.2  # weight of the newest turn in the expected length of the next
 
@@ -124,9 +129,10 @@ class Scheduler:
         return charged
 
     def _end(self, lane: Lane, took: float, charged: float) -> None:
+        cost = min(took, MAX_DEBT_S)
         with self._gate:
-            lane._due += (took - charged) / lane.weight
-            lane._expected += _NEWEST * (took - lane._expected)
+            lane._due += (cost - charged) / lane.weight
+            lane._expected += _NEWEST * (cost - lane._expected)
             lane._turns += 1
             lane._used_s += took
             if not self._waiting:
