@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from edgewise.cli import run
 from edgewise.errors import InputError, NotFoundError, UnavailableError
 from edgewise.media.film import write_video
-from edgewise.node import organs
+from edgewise.node import capacity, organs
 from edgewise.node.capacity import USABLE, Capacity, Cost, assess, measure
 from edgewise.node.settings import Settings, load
+from edgewise.pipeline.runner import RunnerState
 from edgewise.testing.pipeline import picture
 
 
@@ -58,6 +60,45 @@ def test_a_camera_is_measured_faster_than_it_is_and_leaves_nothing_behind(file: 
     assert yard.cpu_ms > 0
     assert found.more["yard"] >= 1
     assert not (Path(settings.node.data) / "journal").exists()
+
+
+class Clock:
+    """Time that passes while somebody sleeps; half of it is computed in."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+
+    def process_time(self) -> float:
+        return self.now / 2
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_live_camera_that_is_too_fast_is_counted_with_the_pictures_that_were_dropped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = Clock()
+
+    class Behind:
+        name = "gate-1"
+
+        def state(self) -> RunnerState:
+            return RunnerState(self.name, frames=round(30 * clock.now), processed=round(5 * clock.now))
+
+    monkeypatch.setattr(capacity, "time", clock)
+    monkeypatch.setattr(capacity, "_running", lambda *_, **__: contextlib.nullcontext([Behind()]))
+    (tmp_path / "edgewise.yaml").write_text("node: {data: data}\npipelines:\n  gate: {source: {kind: upload}}\n")
+    settings = load(tmp_path / "edgewise.yaml", environment={}, flags={"node.workers": 1})
+    (gate,) = measured(settings, seconds=10).costs
+    assert gate.fps == pytest.approx(30)
+    assert gate.cpu_ms == pytest.approx(100)
+    assert gate.per_second == pytest.approx(10)
 
 
 def test_a_camera_that_gives_nothing_is_told(file: Path) -> None:

@@ -13,7 +13,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -125,15 +125,15 @@ def _cost(name: str, pipeline: PipelineSettings, *, tools: Tools, cores: int, se
     source = pipeline.source
     if not isinstance(source, VideoSettings):
         with _running(name, pipeline, tools=tools, cores=cores, copies=1) as runners:
-            frames, cpu_s, elapsed_s = _watch(runners, seconds)
-        fps = frames / elapsed_s
-        return Cost(name, fps, 1000 * cpu_s / frames, cores * frames / cpu_s, at_full_speed=False)
+            seen = _watch(runners, seconds)
+        fps = seen.given / seen.elapsed_s
+        return Cost(name, fps, seen.cpu_ms, 1000 * cores / seen.cpu_ms, at_full_speed=False)
     fast = msgspec.structs.replace(source, realtime=False, loop=True)
     with _running(
         name, msgspec.structs.replace(pipeline, source=fast), tools=tools, cores=cores, copies=cores
     ) as runners:
-        frames, cpu_s, elapsed_s = _watch(runners, seconds)
-    return Cost(name, _fps_of(source.path), 1000 * cpu_s / frames, frames / elapsed_s, at_full_speed=True)
+        seen = _watch(runners, seconds)
+    return Cost(name, _fps_of(source.path), seen.cpu_ms, seen.processed / seen.elapsed_s, at_full_speed=True)
 
 
 @contextlib.contextmanager
@@ -165,8 +165,25 @@ def _running(
             runner.stop()
 
 
-def _watch(runners: Sequence[PipelineRunner], seconds: float) -> tuple[int, float, float]:
-    """Pictures worked on, processor time and time, once all run warm."""
+class _Seen(NamedTuple):
+    """What was seen of runners, together.
+
+    A live source that is too fast for the node has pictures dropped: it gives more than are worked on.
+    """
+
+    given: int
+    processed: int
+    cpu_s: float
+    elapsed_s: float
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of one picture."""
+        return 1000 * self.cpu_s / self.processed
+
+
+def _watch(runners: Sequence[PipelineRunner], seconds: float) -> _Seen:
+    """Lets runners run, once all are warm."""
     deadline = time.monotonic() + _PATIENCE_S
     while not all(runner.state().processed for runner in runners):
         failed = next((state for runner in runners if (state := runner.state()).phase is Phase.FAILED), None)
@@ -178,16 +195,18 @@ def _watch(runners: Sequence[PipelineRunner], seconds: float) -> tuple[int, floa
             )
         time.sleep(_POLL_S)
     time.sleep(_WARM_UP_S)
-    before, cpu, start = _processed(runners), time.process_time(), time.perf_counter()
+    before, cpu, start = _counted(runners), time.process_time(), time.perf_counter()
     time.sleep(seconds)
-    frames = _processed(runners) - before
-    if not frames:
+    after = _counted(runners)
+    seen = _Seen(after[0] - before[0], after[1] - before[1], time.process_time() - cpu, time.perf_counter() - start)
+    if min(seen.given, seen.processed) <= 0:
         raise UnavailableError("No picture came while it was measured", hint="Measure for longer: --seconds 30")
-    return frames, time.process_time() - cpu, time.perf_counter() - start
+    return seen
 
 
-def _processed(runners: Sequence[PipelineRunner]) -> int:
-    return sum(runner.state().processed for runner in runners)
+def _counted(runners: Sequence[PipelineRunner]) -> tuple[int, int]:
+    states = [runner.state() for runner in runners]
+    return sum(state.frames for state in states), sum(state.processed for state in states)
 
 
 def _fps_of(path: str) -> float:
