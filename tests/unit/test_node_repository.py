@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgewise.errors import ClosedError, CorruptError, NotFoundError, UnavailableError
+from edgewise.models.model import Model
 from edgewise.node.repository import ModelRepository, Statistics
 from edgewise.testing.packages import write_classifier, write_echo
+
+PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -58,6 +64,71 @@ def test_a_broken_package_says_why_and_works_once_it_is_mended(repository: Model
     artifact.replace(tmp_path / "cut" / artifact.name)
     repository.get("cut")
     assert states(repository)["cut"] == ("READY", "")
+
+
+class Slow:
+    """Makes the opening of one model wait until it is told to go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.opened: list[Model] = []
+        self._open, self._name = Model.open, name
+        monkeypatch.setattr(Model, "open", self)
+
+    def __call__(self, folder: Path, **options: Any) -> Model:
+        model = self._open(folder, **options)
+        if folder.name == self._name:
+            self.opened.append(model)
+            self.begun.set()
+            assert self.go.wait(PATIENCE_S)
+        return model
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def test_while_a_model_loads_everything_else_goes_on(
+    repository: ModelRepository, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, "echo")
+    callers = [threads.submit(repository.get, "echo") for _ in range(2)]
+    try:
+        assert slow.begun.wait(PATIENCE_S)
+        assert threads.submit(states, repository).result(PATIENCE_S)["echo"] == ("UNAVAILABLE", "loading")
+        assert threads.submit(repository.state, "echo").result(PATIENCE_S).state == "UNAVAILABLE"
+        colours = threads.submit(repository.get, "colours").result(PATIENCE_S)
+        assert threads.submit(repository.loaded).result(PATIENCE_S) == [colours]
+    finally:
+        slow.go.set()
+    first, second = (caller.result(PATIENCE_S) for caller in callers)
+    assert first is second
+    assert len(slow.opened) == 1
+    assert states(repository)["echo"] == ("READY", "")
+
+
+@pytest.mark.parametrize("end", ["unload", "close"])
+def test_a_model_that_is_unloaded_or_closed_while_it_loads_is_freed_when_it_is_loaded(
+    end: str, repository: ModelRepository, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, "echo")
+    caller = threads.submit(repository.load, "echo")
+    try:
+        assert slow.begun.wait(PATIENCE_S)
+        ending = threads.submit(repository.close) if end == "close" else threads.submit(repository.unload, "echo")
+        ending.result(PATIENCE_S)
+    finally:
+        slow.go.set()
+    with pytest.raises(ClosedError if end == "close" else UnavailableError):
+        caller.result(PATIENCE_S)
+    with pytest.raises(ClosedError):
+        slow.opened[0].infer({"x": np.zeros((1, 1000), np.float32)})
+    assert repository.loaded() == []
+    if end == "unload":
+        assert states(repository)["echo"] == ("UNAVAILABLE", "unloaded")
+        assert repository.load("echo").model is slow.opened[1]
 
 
 @pytest.mark.parametrize(

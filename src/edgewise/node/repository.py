@@ -1,6 +1,7 @@
 """The model repository of a node: which models there are, which are loaded, and how they have been doing.
 
-Words and states follow the Open Inference Protocol v2 and its model repository extension.
+Words and states follow the Open Inference Protocol v2 and its model repository extension. Loading takes seconds: who
+wants the same model waits for it, and nobody else does, least of all who asks what there is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from edgewise._lib.documents import nearest
-from edgewise.errors import NotFoundError, UnavailableError
+from edgewise.errors import ClosedError, NotFoundError, UnavailableError
 from edgewise.models.manifest import Manifest
 from edgewise.models.model import Model
 from edgewise.models.package import load_manifest
@@ -117,7 +118,7 @@ class LoadedModel:
 
 
 class ModelRepository:
-    """Models by name and version, loaded when first asked for.
+    """Models by name and version, loaded when first asked for. Safe for threads.
 
     Args:
         packages: Folders of model packages; of two with the same name and version the first wins, and the first
@@ -129,7 +130,9 @@ class ModelRepository:
         self, packages: Iterable[Path], *, options: Callable[[Path], SessionOptions] = lambda _: SessionOptions()
     ) -> None:
         self._options = options
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # held for looks at the dictionaries only
+        self._turns: dict[Path, threading.Lock] = {}  # held while a package is loaded
+        self._closed = False
         self._folders: dict[str, dict[str, Path]] = {}
         self._manifests: dict[Path, Manifest] = {}
         self._loaded: dict[Path, LoadedModel] = {}
@@ -188,27 +191,25 @@ class ModelRepository:
             MissingExtraError: The runtimes of its variants are not installed.
             PackageError: Its package breaks the format.
             CorruptError: A file of it is damaged.
+            ClosedError: The repository was closed.
         """
-        folder = self._find(name, version)
-        loaded = self._loaded.get(folder)
-        if loaded is not None:
-            return loaded
         with self._lock:
-            if self._reasons.get(folder) == UNLOADED:
-                raise UnavailableError(
-                    f"Model {name!r} was unloaded",
-                    hint=f"Load it: POST /v2/repository/models/{name}/load",
-                    model=name,
-                )
-            return self._load(folder)
+            folder = self._find(name, version)
+            if folder in self._loaded:
+                return self._loaded[folder]
+            self._refuse_unloaded(folder)
+        return self._load(folder, revive=False)
 
     def load(self, name: str, version: str = "") -> LoadedModel:
         """Loads a model, also one that was unloaded; raises as ``get``."""
         with self._lock:
-            return self._load(self._find(name, version))
+            folder = self._find(name, version)
+        return self._load(folder, revive=True)
 
     def unload(self, name: str) -> None:
-        """Frees every loaded version of a model; it stays away until ``load``."""
+        """Frees every loaded version of a model; it stays away until ``load``. One that is being loaded is freed as
+        soon as it is.
+        """
         with self._lock:
             self._find(name, "")
             folders = list(self._folders[name].values())
@@ -223,8 +224,9 @@ class ModelRepository:
             return list(self._loaded.values())
 
     def close(self) -> None:
-        """Frees all models."""
+        """Frees all models, those that are being loaded as soon as they are."""
         with self._lock:
+            self._closed = True
             closing = list(self._loaded.values())
             self._loaded.clear()
         for loaded in closing:
@@ -247,15 +249,51 @@ class ModelRepository:
             )
         return versions[version]
 
-    def _load(self, folder: Path) -> LoadedModel:
-        if folder not in self._loaded:
+    def _load(self, folder: Path, *, revive: bool) -> LoadedModel:
+        """Loads a package, once however many want it; ``revive`` also if it was unloaded."""
+        with self._lock:
+            turn = self._turns.setdefault(folder, threading.Lock())
+        with turn:
+            with self._lock:
+                if folder in self._loaded:
+                    return self._loaded[folder]
+                self._refuse_closed()
+                if not revive:
+                    self._refuse_unloaded(folder)
+                self._reasons[folder] = LOADING
             try:
-                self._loaded[folder] = LoadedModel(Model.open(folder, options=self._options(folder)))
-            except Exception as error:
-                self._reasons[folder] = str(error)
+                model = Model.open(folder, options=self._options(folder))
+            except BaseException as error:
+                with self._lock:
+                    if self._reasons.get(folder) == LOADING:
+                        self._reasons[folder] = str(error)
                 raise
-            self._reasons.pop(folder, None)
-        return self._loaded[folder]
+            return self._keep(folder, model)
+
+    def _keep(self, folder: Path, model: Model) -> LoadedModel:
+        """Takes a model that was just loaded, unless it was unloaded meanwhile."""
+        try:
+            with self._lock:
+                self._refuse_closed()
+                self._refuse_unloaded(folder)
+                self._reasons.pop(folder, None)
+                return self._loaded.setdefault(folder, LoadedModel(model))
+        except (ClosedError, UnavailableError):
+            model.close()
+            raise
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClosedError("The model repository was closed")
+
+    def _refuse_unloaded(self, folder: Path) -> None:
+        if self._reasons.get(folder) == UNLOADED:
+            name = self._manifests[folder].name
+            raise UnavailableError(
+                f"Model {name!r} was unloaded",
+                hint=f"Load it: POST /v2/repository/models/{name}/load",
+                model=name,
+            )
 
     def _state(self, folder: Path) -> ModelState:
         manifest = self._manifests[folder]
@@ -271,4 +309,5 @@ class ModelRepository:
 
 # Reasons for not being ready that are nobody's fault.
 NOT_YET = "loaded when first used"
+LOADING = "loading"
 UNLOADED = "unloaded"

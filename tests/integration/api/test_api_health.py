@@ -63,7 +63,7 @@ def test_a_camera_and_a_device_that_do_not_work_are_named_with_the_reason(start_
     found = problems(server)
     assert set(found) == {"yard", "gate"}
     assert "/nowhere/film.mp4" in found["yard"]
-    assert found["gate"] == "the MQTT broker is not connected"
+    assert found["gate"].startswith("the MQTT broker is not connected")  # and why, once it has tried
 
 
 def test_a_model_that_could_not_be_loaded_is_named_and_one_that_nobody_needed_yet_is_not(

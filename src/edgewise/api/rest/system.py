@@ -13,7 +13,7 @@ from edgewise import __version__
 from edgewise.api.metrics import WINDOW_S
 from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.api.wire import Request as RawRequest
-from edgewise.node.repository import NOT_YET, UNLOADED
+from edgewise.node.repository import LOADING, NOT_YET, UNLOADED
 from edgewise.pipeline.runner import Phase
 
 _TAGS = ["system"]
@@ -151,7 +151,7 @@ def _problems(context: Context) -> Iterator[Problem]:
             problem = state.get("problem") or "The device does not answer."
             yield Problem(name, problem, "Check its power, its topic and the broker.")
     for model in node.repository.index():
-        if model.state != "READY" and model.reason not in {NOT_YET, UNLOADED}:
+        if model.state != "READY" and model.reason not in {NOT_YET, LOADING, UNLOADED}:
             yield Problem(model.name, model.reason, f"Look at its package: edgewise model check {model.name}")
     free = shutil.disk_usage(node.settings.node.data).free
     if free < _LOW_DISK_BYTES:
