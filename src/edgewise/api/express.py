@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise.api.errors import failure
 from edgewise.api.jobs import Jobs
-from edgewise.api.wire import JSON, Answer, Request, Work, align, headers_for
+from edgewise.api.wire import JSON, Answer, Request, Work, align, fits, headers_for
 from edgewise.errors import EdgewiseError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Reply(NamedTuple):
 class Plan(NamedTuple):
     """What follows from the head of a request."""
 
+    method: bytes
     url: bytes
     headers: list[tuple[bytes, bytes]]
     work: Work
@@ -87,16 +88,11 @@ class Express:
             work = self._infer.plain_work(request) if oip else self._predict.plain_work(request)
         except EdgewiseError:
             return None  # the ordinary way says it
-        return None if work is None else Plan(url, headers, work, oip)
+        return None if work is None else Plan(method, url, headers, work, oip)
 
     def _is_plain(self, request: Request, headers: list[tuple[bytes, bytes]]) -> bool:
         length = request.header(b"content-length")
-        return (
-            length.isdigit()
-            and int(length[:12]) <= self._max_body_bytes
-            and request.header(b"connection").lower() in (b"", b"keep-alive")
-            and _BEYOND.isdisjoint(name for name, _ in headers)
-        )
+        return fits(length, self._max_body_bytes) and _BEYOND.isdisjoint(name for name, _ in headers)
 
     def start(self, plan: Plan, pieces: list[bytes], done: Callable[[Reply], None]) -> None:
         """Answers a request whose body is whole: ``done`` is called on the event loop, at once or later."""

@@ -61,18 +61,24 @@ class Answer:
         self._head: Any = None
 
     async def __call__(self, message: Any) -> None:
-        """Sends a message, or holds it when it is the head of an answer of known length."""
+        """Sends a message, or holds it when it is the head of an answer of known length.
+
+        A head is written only when its body comes: when the application fails in between, uvicorn's own answer takes
+        its place.
+        """
         cycle = self._cycle
-        if self._head is not None:
+        if message["type"] == "http.response.start":
+            held = not cycle.response_started and _has_length(message["headers"])
+            self._head = message if held else None
+            if held:
+                return
+        elif self._head is not None and message["type"] == "http.response.body":
             head, self._head = self._head, None
             if not message.get("more_body", False) and not cycle.flow.write_paused and not cycle.disconnected:
                 self._write(head, message.get("body", b""))
                 _release(cycle)
                 return
             await RequestResponseCycle.send(cycle, head)
-        elif message["type"] == "http.response.start" and _has_length(message["headers"]):
-            self._head = message
-            return
         await RequestResponseCycle.send(cycle, message)
         if cycle.response_complete:
             _release(cycle)
@@ -82,6 +88,8 @@ class Answer:
         headers = [*cycle.default_headers, *head["headers"]]
         if not cycle.keep_alive:
             headers.append((b"connection", b"close"))
+        elif (b"connection", b"close") in headers:
+            cycle.keep_alive = False
         start = _head(head["status"], headers)
         if cycle.scope["method"] == "HEAD":
             cycle.transport.write(start)
@@ -223,34 +231,54 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
+        if self._in_headers:  # what begins a head may be the end of a large body, and is not counted
+            self._header_bytes += len(data)
         super().data_received(data)
-        if self._pieces is not None and self._patience is None:
-            self._patience = self.loop.call_later(_PATIENCE_S, self._hand_over)
-        if not self._in_headers or self.transport.is_closing():
+        if self._in_headers:
+            self._bound_headers()
+        elif self._pieces is not None:
+            if self._patience is None:
+                self._patience = self.loop.call_later(_PATIENCE_S, self._hand_over)
+        elif self.timeout_keep_alive_task is None:
+            self._bound_silence()
+
+    def _bound_headers(self) -> None:
+        if self.transport.is_closing():
             return
-        self._header_bytes += len(data)
         if self._header_bytes > _MAX_UNPARSED_BYTES:
             self.transport.write(_TOO_LARGE)
             self.transport.close()
         elif self._header_timer is None:
             self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._abort)
 
+    def _bound_silence(self) -> None:
+        """Line breaks between requests, and what is left of a body that nobody reads, stop uvicorn's timer and begin
+        nothing that would be bounded: the timer is set again.
+        """
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def on_message_begin(self) -> None:
         """A request begins. What uvicorn makes for each is made once it is known to be needed."""
+        if self.timeout_keep_alive_task is not None:  # the answer before it was given while the same bytes were read
+            self._unset_keepalive_if_required()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._in_headers = True
-        self._header_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Its headers are whole."""
         self._in_headers = False
+        self._header_bytes = 0
         self._stop_timer()
         if self._can_answer_at_once():
-            plan = self._plan
-            if plan is None or plan.url != self.url or plan.headers != self.headers:
-                self._plan = self._express.plan(self.parser.get_method(), self.url, self.headers)
+            plan, method = self._plan, self.parser.get_method()
+            if plan is None or plan.method != method or plan.url != self.url or plan.headers != self.headers:
+                stays = self.parser.should_keep_alive()
+                self._plan = self._express.plan(method, self.url, self.headers) if stays else None
             if self._plan is not None:
                 self._pieces = []
                 return

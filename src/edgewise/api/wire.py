@@ -27,6 +27,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
 _MAX_QUERY_FIELDS = 32
 _ALIGNMENT = 16
+_MAX_DIGITS = 12  # of a length, its leading zeros aside: a terabyte
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class Request:
         """
         limit = self.limits.max_body_bytes if max_bytes is None else min(max_bytes, self.limits.max_body_bytes)
         declared = self.header(b"content-length")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdigit() and not fits(declared, limit):
             raise too_large(limit)
         chunks: list[bytes] = []
         await self._collect(chunks, limit=limit)
@@ -160,7 +161,7 @@ class Request:
         """The server's ``receive`` for an application that reads the body itself, with the bounds of ``body``."""
         declared = self.header(b"content-length")
         limit = self.limits.max_body_bytes
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdigit() and not fits(declared, limit):
             raise too_large(limit)
         size = 0
         complete = False
@@ -210,6 +211,12 @@ def headers_for(body: bytes, *, media_type: bytes, headers: Headers) -> list[tup
         (b"x-content-type-options", b"nosniff"),
         *headers,
     ]
+
+
+def fits(declared: bytes, limit: int) -> bool:
+    """Whether a ``Content-Length`` is a number of bytes (RFC 9110: digits, any zeros before them) within a limit."""
+    digits = declared.lstrip(b"0")
+    return declared.isdigit() and len(digits) <= _MAX_DIGITS and int(digits or b"0") <= limit
 
 
 def align(chunks: Sequence[bytes], *, at: int) -> memoryview:

@@ -135,6 +135,10 @@ class Peer:
         lines = [f"POST {path} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {len(body)}", *headers]
         return "\r\n".join([*lines, "\r\n"]).encode() + body
 
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        return self._file.read(size)
+
     def answer(self) -> tuple[int, bytes]:
         """Status and body; interim answers are passed over."""
         status = int(self._file.readline().split()[1])
@@ -164,7 +168,7 @@ def test_a_request_whose_head_and_body_come_together_goes_the_short_way(peer: Pe
     for _ in range(3):
         peer.socket.sendall(peer.request())
         assert outputs(peer.answer()) == [0.5] * 1000
-    assert short == ["now"] * 3
+    assert len(short) == 3
 
 
 def test_requests_sent_at_once_are_answered_in_their_order(peer: Peer, short: list[str]) -> None:
@@ -190,6 +194,47 @@ def test_a_body_that_comes_in_pieces_is_waited_for_the_ordinary_way(peer: Peer, 
 def test_a_body_that_never_comes_is_given_up(peer: Peer) -> None:
     peer.socket.sendall(peer.request()[:-100])
     assert peer.answer()[0] == 408
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_the_same_head_with_another_method_is_another_request(peer: Peer, short: list[str], method: str) -> None:
+    peer.socket.sendall(peer.request())
+    assert peer.answer()[0] == 200
+    peer.socket.sendall(peer.request().replace(b"POST", method.encode(), 1))
+    assert peer.answer()[0] == 405
+    assert len(short) == 1
+
+
+def test_the_answer_to_head_after_a_post_has_no_body(peer: Peer) -> None:
+    peer.socket.sendall(peer.request())
+    assert peer.answer()[0] == 200
+    peer.socket.sendall(peer.request().replace(b"POST", b"HEAD", 1) + peer.request())
+    assert peer.read(12) == b"HTTP/1.1 405"
+    rest = b""
+    while b"\r\n\r\n" not in rest:
+        rest += peer.read(1)
+    assert outputs(peer.answer()) == [0.5] * 1000
+
+
+@pytest.mark.parametrize("zeros", [20, 5000])
+@pytest.mark.parametrize("header", ["X-Nothing: 1", "Expect: nothing"])
+def test_zeros_before_a_length_change_nothing(peer: Peer, zeros: int, header: str) -> None:
+    peer.socket.sendall(peer.request(header).replace(b"Length: ", b"Length: " + b"0" * zeros, 1))
+    assert outputs(peer.answer()) == [0.5] * 1000
+
+
+def test_zeros_before_a_length_hide_no_large_body(peer: Peer, short: list[str]) -> None:
+    whole = peer.request(body=BODY + b" " * 4_194_304)
+    peer.socket.sendall(whole.replace(b"Length: ", b"Length: " + b"0" * 11, 1))
+    assert peer.answer()[0] == 413
+    assert short == []
+
+
+def test_a_connection_that_is_to_be_closed_is_closed_whatever_else_it_says(peer: Peer, short: list[str]) -> None:
+    peer.socket.sendall(peer.request("Connection: close", "Connection: keep-alive"))
+    assert peer.answer()[0] == 200
+    assert peer.read(1) == b""
+    assert short == []
 
 
 @pytest.mark.parametrize(
