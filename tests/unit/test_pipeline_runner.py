@@ -107,6 +107,18 @@ def test_an_error_in_one_frame_is_counted_and_the_stream_goes_on(run: Callable[.
     assert "a strange frame" in state.problem
 
 
+def test_samples_that_come_in_bursts_have_the_rate_that_they_have_on_average(run: Callable[..., Any]) -> None:
+    clock = ManualClock()
+
+    def four_at_once(observation: Observation) -> Observation:
+        clock.advance(0.397 if observation.frame.number % 4 == 0 else 0.001)
+        return observation
+
+    runner = run([picture()] * 102, four_at_once, clock=clock)
+    assert runner.join(PATIENCE_S)
+    assert runner.state().fps == pytest.approx(10, rel=0.5)
+
+
 def test_a_source_that_breaks_off_is_opened_again_and_counting_goes_on(run: Callable[..., Any]) -> None:
     runner = run([GONE, GONE, picture(), picture(), GONE, picture()])
     assert runner.join(PATIENCE_S)

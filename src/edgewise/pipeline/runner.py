@@ -80,7 +80,8 @@ class RunnerState(msgspec.Struct, frozen=True):
         errors: Samples in which a transform, or the taker of an event, failed.
         events: Given out.
         retries: Times the source broke off.
-        fps: Samples processed a second, moving average.
+        fps: Samples processed a second, by the moving average of the time from one to the next: also of samples that
+            come in bursts.
         latency_ms: From taking a frame to having worked on it, moving average.
         width: Of the newest picture, pixels.
         height: Of the newest picture, pixels.
@@ -178,6 +179,7 @@ class PipelineRunner:
         self._changed = threading.Condition()
         self._state = RunnerState(name)
         self._last_done = 0.0
+        self._period_s = 0.0
         self._latest: Observation | None = None
         self.pictures = LivePictures(lane.turn)
         self.listeners: Listeners[Observation] = Listeners()
@@ -363,14 +365,15 @@ class PipelineRunner:
         with self._changed:
             before = self._state
             elapsed = now - self._last_done
-            rate = 1 / elapsed if before.processed and elapsed > 0 else 0.0
             self._last_done = now
+            if before.processed:
+                self._period_s = _average(self._period_s, elapsed)
             self._latest = observation
             self._state = msgspec.structs.replace(
                 before,
                 processed=before.processed + 1,
                 events=before.events + len(observation.events),
-                fps=_average(before.fps, rate),
+                fps=1 / self._period_s if self._period_s > 0 else 0.0,
                 latency_ms=_average(before.latency_ms, latency_ms),
             )
             self._changed.notify_all()
