@@ -264,6 +264,17 @@ def test_a_lock_that_opens_after_all_is_locked_again() -> None:
     assert lock.state["state"] == "locked"
 
 
+def test_a_command_that_is_overtaken_does_not_undo_the_confirmed_one_for_long() -> None:
+    house, lock = deaf(LockSettings(relock_s=0))
+    with pytest.raises(UnavailableError):
+        house.tell(Origin.RULE, "thing", "unlock")
+    lock.answers = True
+    house.tell(Origin.APP, "thing", "lock")
+    VirtualDevice.apply(lock, Unlock(), key="late", expires_ns=0)
+    house.devices.keep_safe()
+    assert lock.state["state"] == "locked"
+
+
 def test_a_confirmed_command_ends_what_was_due() -> None:
     house, lamp = deaf(LightSettings(fail_safe="off"))
     with pytest.raises(UnavailableError):

@@ -93,6 +93,8 @@ class Safekeeping:
         self._stuck: set[str] = set()
         self._unseen = set(devices)
         self._suspect_until: dict[str, float] = {}
+        # What was confirmed since: an older command may still overtake it, and would leave the device elsewhere.
+        self._accepted: dict[str, Command] = {}
         self._ending = False
         self._closed = False
         # The next process may count from one at the very time that a clock set back shows again.
@@ -137,7 +139,7 @@ class Safekeeping:
     def confirmed(self, device: Device, command: Command) -> None:
         """A device confirmed a command, so nothing else is to be done with it; an unlocked one is still due."""
         with self._changed:
-            self._suspect_until.pop(device.name, None)
+            self._accepted[device.name] = command
             due = self._due.get(device.name)
             if due and (due.reason is not Reason.RELOCK or isinstance(command, Lock)):
                 del self._due[device.name]
@@ -153,6 +155,7 @@ class Safekeeping:
         safe = fail_safe(device.settings)
         if safe is None:
             return False
+        self._accepted.pop(device.name, None)
         self._suspect_until[device.name] = self._clock.monotonic() + max(0.0, left_s) + _SUSPECT_S
         self._schedule(device.name, 0.0, Reason.UNCONFIRMED, safe)
         return True
@@ -174,7 +177,9 @@ class Safekeeping:
             self._schedule(name, relock_s, Reason.START, wanted)
         safe = fail_safe(settings)
         late = self._suspect_until.get(name, 0.0) > self._clock.monotonic()
-        if safe and late and not confirms(state, safe) and not self._busy[name].locked():
+        accepted = self._accepted.get(name)
+        fine = any(command and confirms(state, command) for command in (safe, accepted))
+        if safe and late and not fine and not self._busy[name].locked():
             self._schedule(name, 0.0, Reason.UNCONFIRMED, safe)
 
     def run(self) -> None:
@@ -249,6 +254,7 @@ class Safekeeping:
                     if failed:
                         self._due[name] = msgspec.structs.replace(due, at_s=self._clock.monotonic() + _RETRY_S)
                     else:
+                        self._accepted[name] = due.command
                         self._due.pop(name, None)
                         self._stuck.discard(name)
         finally:
