@@ -144,9 +144,11 @@ def test_events_readings_and_pictures_come_through(start_node, start_hass) -> No
     assert states["event.porch_events"]["count"] == 2
     node.accept_readings([Reading("porch", 1, now, {"temperature": 21.5, "door open": True, "mode": "eco"})])
     states = hass.wait(
-        lambda states: states["sensor.porch_temperature"]["state"] == "21.5"
-        and states["binary_sensor.porch_door_open"]["state"] == "on"
-        and states["sensor.porch_mode"]["state"] == "eco"
+        lambda states: (
+            states["sensor.porch_temperature"]["state"] == "21.5"
+            and states["binary_sensor.porch_door_open"]["state"] == "on"
+            and states["sensor.porch_mode"]["state"] == "eco"
+        )
     )
     assert states["sensor.porch_temperature"]["unit_of_measurement"] == "°C"
     node.pipeline("porch").source.push(np.full((480, 1280, 3), 90, np.uint8))
