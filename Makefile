@@ -12,7 +12,7 @@ help: ## list the commands
 demo: $(STAMP)/venv ## set everything up and run the main job: the door (console at http://127.0.0.1:8470)
 	$(BIN)/edgewise demo door
 
-test: $(STAMP)/venv $(STAMP)/system ## set everything up and run all tests
+test: $(STAMP)/venv $(STAMP)/system $(STAMP)/homeassistant ## set everything up and run all tests
 	$(BIN)/pytest $(PYTEST)
 
 check: $(STAMP)/venv ## formatting, lint, types
@@ -71,5 +71,15 @@ $(STAMP)/system:
 	if [ -n "$$missing" ]; then \
 	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@touch $@
+
+# Home Assistant in an environment of its own, as tests/integration/homeassistant/conftest.py looks for it.
+$(STAMP)/homeassistant: tests/integration/homeassistant/requirements.txt
+	@mkdir -p $(STAMP) .cache
+	folder=.cache/homeassistant-$$(sha256sum $< | cut -c1-12); \
+	if [ ! -e $$folder/ready ]; then \
+	  rm -rf $$folder && $(PYTHON) -m venv $$folder && \
+	  $$folder/bin/pip install --quiet --prefer-binary --requirement $< && touch $$folder/ready; \
 	fi
 	@touch $@
