@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise.api.errors import failure
 from edgewise.api.jobs import Jobs
-from edgewise.api.wire import JSON, Answer, Request, Work, align, fits, headers_for
+from edgewise.api.wire import JSON, Answer, Head, Work, align, fits, headers_for
 from edgewise.errors import EdgewiseError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Express:
         if method != b"POST" or b"%" in path or not path.isascii():
             return None
         text = path.decode()
-        request = Request.headed({"method": "POST", "path": text, "query_string": query, "headers": headers})
+        request = Head({"method": "POST", "path": text, "query_string": query, "headers": headers})
         if not self._is_plain(request, headers):
             return None
         oip = text.startswith("/v2/")
@@ -90,7 +90,7 @@ class Express:
             return None  # the ordinary way says it
         return None if work is None else Plan(method, url, headers, work, oip)
 
-    def _is_plain(self, request: Request, headers: list[tuple[bytes, bytes]]) -> bool:
+    def _is_plain(self, request: Head, headers: list[tuple[bytes, bytes]]) -> bool:
         length = request.header(b"content-length")
         return fits(length, self._max_body_bytes) and _BEYOND.isdisjoint(name for name, _ in headers)
 

@@ -23,7 +23,7 @@ from edgewise.api.errors import CrossSiteError, HeadersError
 from edgewise.errors import AccessError
 
 if TYPE_CHECKING:
-    from edgewise.api.wire import Request
+    from edgewise.api.wire import Head
 
 COOKIE = "edgewise_session"
 MAX_HEADER_BYTES = 32 * 1024
@@ -54,7 +54,7 @@ class Guard:
         """Whether a token is needed."""
         return bool(self._token)
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Head) -> None:
         """Lets a request pass or raises.
 
         Raises:
@@ -87,7 +87,7 @@ class Guard:
         if len(self._fine) < _MAX_REMEMBERED:
             self._fine.add(header)
 
-    def signed_in(self, request: Request) -> bool:
+    def signed_in(self, request: Head) -> bool:
         """Whether the request shows the token or a session made with it; always when none is needed."""
         if not self._token:
             return True
@@ -111,13 +111,13 @@ def _is_open(path: str) -> bool:
     return path in OPEN or not path.startswith(("/v1/", "/v2", "/metrics", "/schema"))
 
 
-def _header_bytes(request: Request) -> int:
+def _header_bytes(request: Head) -> int:
     scope = request.scope
     headers = sum(map(len, chain.from_iterable(scope["headers"])))
     return headers + len(request.path) + len(scope.get("query_string", b""))
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Head) -> None:
     origin = request.header(b"origin").lower()
     same = not origin or origin.partition(b"://")[2] == request.header(b"host").lower()
     if not same or request.header(b"sec-fetch-site") not in (b"", b"same-origin", b"none"):

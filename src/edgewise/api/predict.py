@@ -14,7 +14,7 @@ from edgewise.api import forms
 from edgewise.api.errors import MediaTypeError, MethodError
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
-from edgewise.api.wire import Answer, Request, Work, decode_json
+from edgewise.api.wire import Answer, Head, Request, Work, decode_json
 from edgewise.errors import DecodeError, InputError
 from edgewise.models.prediction import Prediction, Timing
 from edgewise.types import Result
@@ -95,7 +95,7 @@ class Predict:
         self._metrics.inference.observe(name, time.perf_counter_ns() - start)
         await request.respond(answer.content)
 
-    def plain_work(self, request: Request) -> Work | None:
+    def plain_work(self, request: Head) -> Work | None:
         """What is to be done for a request; None when it is none for ``predict``.
 
         Raises:
@@ -104,7 +104,7 @@ class Predict:
         name = self.model_of(request.path)
         return None if name is None else self._work(request, name)
 
-    def _work(self, request: Request, name: str) -> Work:
+    def _work(self, request: Head, name: str) -> Work:
         return Work(name, functools.partial(self._answer, name, request.header(b"content-type"), request.query()))
 
     def _answer(

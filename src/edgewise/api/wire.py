@@ -68,29 +68,20 @@ class PeerGoneError(Exception):
     """The peer hung up before its request was complete; there is nobody to answer."""
 
 
-class Request:
-    """One HTTP request.
+class Head:
+    """What a request says before its body.
 
     Args:
-        limits: Bounds of its body.
+        scope: ASGI's, or as much of it as there is.
     """
 
-    __slots__ = ("_headers", "_receive", "_send", "limits", "method", "path", "scope", "status")
+    __slots__ = ("_headers", "method", "path", "scope")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.limits = limits
-        self.status = 0
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive = receive
-        self._send = send
-
-    @classmethod
-    def headed(cls, scope: Scope) -> Request:
-        """A request of which only the head is looked at."""
-        return cls(scope, _no_body, _no_answer)
 
     def header(self, name: bytes) -> bytes:
         """A header by its lower-case name; empty when it is absent."""
@@ -110,6 +101,23 @@ class Request:
         except ValueError as error:
             raise InputError(f"The query cannot be read: {error}") from error
         return dict(pairs)
+
+
+class Request(Head):
+    """One HTTP request.
+
+    Args:
+        limits: Bounds of its body.
+    """
+
+    __slots__ = ("_receive", "_send", "limits", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
+        super().__init__(scope)
+        self.limits = limits
+        self.status = 0
+        self._receive = receive
+        self._send = send
 
     async def body(self, *, align_at: int = 0, max_bytes: int | None = None) -> memoryview:
         """The whole body, in writable memory.
@@ -223,14 +231,6 @@ def align(chunks: Sequence[bytes], *, at: int) -> memoryview:
     """Pieces of a body as one, in writable memory, where offset ``at`` is fit for tensors of any datatype."""
     padding = -at % _ALIGNMENT
     return memoryview(bytearray().join([bytes(padding), *chunks]))[padding:]
-
-
-async def _no_body() -> Message:
-    raise NotImplementedError
-
-
-async def _no_answer(message: Message) -> None:
-    raise NotImplementedError
 
 
 def _take(message: Message, chunks: list[bytes], *, left: int, limit: int) -> tuple[bool, int]:

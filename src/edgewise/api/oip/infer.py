@@ -11,7 +11,7 @@ from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip import codec
 from edgewise.api.oip.compression import compress, expand
-from edgewise.api.wire import Answer, Request, Work
+from edgewise.api.wire import Answer, Head, Request, Work
 from edgewise.models.folder import head_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Inference:
                 headers = [*headers, (b"content-encoding", encoding)]
         await request.respond(content, media_type=answer.media_type, headers=headers)
 
-    def plain_work(self, request: Request) -> Work | None:
+    def plain_work(self, request: Head) -> Work | None:
         """What is to be done for a request; None when it is none for ``infer``, or asks for more than that.
 
         Raises:
@@ -79,7 +79,7 @@ class Inference:
             return None
         return self._work(request, name, version)
 
-    def _work(self, request: Request, name: str, version: str) -> Work:
+    def _work(self, request: Head, name: str, version: str) -> Work:
         _check_media_type(request)
         json_length = codec.header_length(request.header(_JSON_LENGTH))
         run = functools.partial(self._answer, name, version, json_length)
@@ -134,7 +134,7 @@ def _compression(accepted: bytes) -> bool:
     return b"gzip" in accepted or b"deflate" in accepted
 
 
-def _check_media_type(request: Request) -> None:
+def _check_media_type(request: Head) -> None:
     header = request.header(b"content-type")
     if header in _MEDIA_TYPES:
         return
