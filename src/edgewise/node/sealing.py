@@ -17,7 +17,7 @@ import msgspec
 
 from edgewise._lib.files import atomic_writer, write_atomic
 from edgewise.errors import CorruptError, EdgewiseError, SettingsError
-from edgewise.trust.chain import RESUMED, SEAL, Checker, Fault, Head, Seal, digest_of, seal
+from edgewise.trust.chain import RESUMED, SEAL, Checker, Fault, Head, Seal, digest_at, seal
 from edgewise.trust.keys import name_of, open_key, public_key
 from edgewise.types import Entry, Record
 
@@ -140,7 +140,7 @@ class SealedStream:
         mark = _seal_of(newest[0]) if newest else None
         self._head = stored or Head()
         if mark is not None and mark.number > self._head.number:
-            self._head = Head(mark.number, _digest(newest[0], mark))
+            self._head = Head(mark.number, digest_at(newest[0], mark))
             self._keep(self._head)
         if stored is None:
             facts = {"problem": "the file that says how far the decisions go was gone", "number": self._head.number}
@@ -191,17 +191,6 @@ def _unkeyed(journal: Readable, stream: str, folder: Path) -> Report:
 
 def _public_name(folder: Path) -> str:
     return (folder / PUBLIC_KEY).read_text(encoding="ascii", errors="replace").strip()
-
-
-def _digest(record: Record, mark: Seal) -> str:
-    return digest_of(
-        number=mark.number,
-        previous=mark.previous,
-        kind=record.kind,
-        time_ns=record.time_ns,
-        body=record.body,
-        blobs=record.blobs,
-    )
 
 
 def _seal_of(record: Record) -> Seal | None:

@@ -82,6 +82,18 @@ def digest_of(
     return canonical_digest(parts)
 
 
+def digest_at(record: Record, mark: Seal) -> str:
+    """The digest of a record at the place that its seal states."""
+    return digest_of(
+        number=mark.number,
+        previous=mark.previous,
+        kind=record.kind,
+        time_ns=record.time_ns,
+        body=record.body,
+        blobs=record.blobs,
+    )
+
+
 def canonical_digest(value: object) -> str:
     """SHA-256 of a value's canonical JSON, hex. Keys that are no text become text, as in all JSON."""
     plain = msgspec.to_builtins(value, str_keys=True)
@@ -161,14 +173,7 @@ class Checker:
             self._fault(record, "its seal cannot be read")
             return
         self._check_place(record, mark)
-        digest = digest_of(
-            number=mark.number,
-            previous=mark.previous,
-            kind=record.kind,
-            time_ns=record.time_ns,
-            body=record.body,
-            blobs=record.blobs,
-        )
+        digest = digest_at(record, mark)
         if mark.key != self._name:
             self._fault(record, "it is sealed with another key")
         elif not self._signed(digest, mark.signature):
