@@ -7,16 +7,17 @@ reader goes away, the reader is let go at once and the session is told to stop.
 
 from __future__ import annotations
 
+import abc
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from msgspec import Meta
 
 from edgewise._lib.clock import Clock
-from edgewise.pipeline.base import Reading, Value
+from edgewise.pipeline.base import Gives, Reading, Value
 
 MAX_CHANNELS = 1024
 MAX_TEXT = 1024
@@ -199,6 +200,46 @@ class Intake:
             if session.error is not None:
                 raise session.error
             return None
+
+
+class IntakeSource(abc.ABC):
+    """A source of readings with an intake. Keeps the ``Source`` seam; a subclass writes ``_session``.
+
+    Args:
+        name: Its name in the settings.
+        capacity: Readings that wait at most.
+        clock: For readings that carry no time.
+        live: See ``Source``.
+    """
+
+    gives = Gives.READING
+
+    def __init__(self, name: str, capacity: int, *, clock: Clock, live: bool = False) -> None:
+        self.name = name
+        self.live = live
+        self._intake = Intake(name, capacity, clock=clock)
+
+    @property
+    def dropped(self) -> int:
+        """Pushed out by newer ones."""
+        return self._intake.dropped
+
+    @property
+    def unreadable(self) -> int:
+        """What came and was no reading."""
+        return self._intake.unreadable
+
+    def read(self) -> Iterator[Reading]:
+        """Yields what comes; see ``Source``."""
+        return self._intake.read(self._session)
+
+    def close(self) -> None:
+        """Ends ``read``."""
+        self._intake.close()
+
+    @abc.abstractmethod
+    def _session(self, session: Session) -> None:
+        """Opens the origin once and puts readings until it breaks off or ``session`` is stopped."""
 
 
 def clean(value: object) -> Value:

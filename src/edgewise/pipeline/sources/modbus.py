@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import MissingExtraError, UnavailableError
-from edgewise.pipeline.base import Gives, Reading, Value
-from edgewise.pipeline.intake import MAX_CHANNELS, Channel, Host, Intake, Port, Seconds, Session, clean
+from edgewise.pipeline.base import Value
+from edgewise.pipeline.intake import MAX_CHANNELS, Channel, Host, IntakeSource, Port, Seconds, Session, clean
 
 # Modbus Application Protocol 1.1b3, 6.1 to 6.4: what one request may ask for.
 _MAX_REGISTERS = 125
@@ -116,43 +116,22 @@ class Span(NamedTuple):
     size: int
 
 
-class ModbusSource:
+class ModbusSource(IntakeSource):
     """Polls a device. Keeps the ``Source`` seam.
 
     All values of a poll are one reading. Each poll is due a whole number of intervals after the first, and one that
     would come too late is left out.
     """
 
-    gives = Gives.READING
     Settings = ModbusSettings
 
     def __init__(self, name: str, settings: ModbusSettings, *, clock: Clock) -> None:
-        self.name = name
-        self.live = True
+        super().__init__(name, _CAPACITY, clock=clock, live=True)
         self._settings = settings
         self._spans = spans(settings)
         self._clock = clock
-        self._intake = Intake(name, _CAPACITY, clock=clock)
 
-    @property
-    def dropped(self) -> int:
-        """Pushed out by newer ones."""
-        return self._intake.dropped
-
-    @property
-    def unreadable(self) -> int:
-        """Always 0: what a device refuses breaks the poll."""
-        return self._intake.unreadable
-
-    def read(self) -> Iterator[Reading]:
-        """Yields a reading for each poll; see ``Source``."""
-        return self._intake.read(self._poll)
-
-    def close(self) -> None:
-        """Ends ``read``."""
-        self._intake.close()
-
-    def _poll(self, session: Session) -> None:
+    def _session(self, session: Session) -> None:
         settings = self._settings
         client = _client(settings)
         try:

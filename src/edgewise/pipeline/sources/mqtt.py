@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -13,9 +13,9 @@ from msgspec import Meta
 from edgewise._lib.clock import Clock
 from edgewise._lib.secrets import read_secret
 from edgewise.errors import SettingsError, UnavailableError
-from edgewise.pipeline.base import Gives, Reading, Value
+from edgewise.pipeline.base import Value
 from edgewise.pipeline.instants import Instants, TimeFormat
-from edgewise.pipeline.intake import MAX_TEXT, Capacity, Channel, Intake, Session, clean, flatten
+from edgewise.pipeline.intake import MAX_TEXT, Capacity, Channel, IntakeSource, Session, clean, flatten
 from edgewise.pipeline.sinks.mqtt import MqttSettings, encryption
 
 if TYPE_CHECKING:
@@ -70,40 +70,20 @@ class MqttSourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         Instants(self.time_format, self.zone)
 
 
-class MqttSource:
+class MqttSource(IntakeSource):
     """Listens to topics. Keeps the ``Source`` seam. What came waits in order; past ``queue`` newer messages push out
-    older ones (``qos: 0``) or stay at the broker (``qos: 1``).
+    older ones (``qos: 0``) or stay at the broker (``qos: 1``), which also keeps what comes after ``close``, for
+    ``session_expiry_s``.
     """
 
-    gives = Gives.READING
     Settings = MqttSourceSettings
 
     def __init__(self, name: str, settings: MqttSourceSettings, *, clock: Clock) -> None:
-        self.name = name
-        self.live = False  # it has a queue of its own
+        super().__init__(name, settings.queue, clock=clock)
         self._settings = settings
         self._instants = Instants(settings.time_format, settings.zone)
-        self._intake = Intake(name, settings.queue, clock=clock)
 
-    @property
-    def dropped(self) -> int:
-        """Pushed out by newer ones."""
-        return self._intake.dropped
-
-    @property
-    def unreadable(self) -> int:
-        """Messages that held no reading."""
-        return self._intake.unreadable
-
-    def read(self) -> Iterator[Reading]:
-        """Yields what is published; see ``Source``."""
-        return self._intake.read(self._listen)
-
-    def close(self) -> None:
-        """Ends ``read``; the broker keeps messages for ``session_expiry_s``."""
-        self._intake.close()
-
-    def _listen(self, session: Session) -> None:
+    def _session(self, session: Session) -> None:
         broker = self._settings.broker
         if broker is None:
             raise SettingsError(

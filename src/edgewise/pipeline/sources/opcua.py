@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -13,9 +12,8 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import MissingExtraError, UnavailableError
-from edgewise.pipeline.base import Gives, Reading
 from edgewise.pipeline.instants import Instants
-from edgewise.pipeline.intake import MAX_CHANNELS, Capacity, Channel, Intake, Seconds, Session, flatten
+from edgewise.pipeline.intake import MAX_CHANNELS, Capacity, Channel, IntakeSource, Seconds, Session, flatten
 
 NodeId: TypeAlias = Annotated[str, Meta(pattern=r"^(ns=\d{1,5};)?[isgb]=.+$", max_length=512)]
 
@@ -40,39 +38,18 @@ class OpcUaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     queue: Capacity = 1024
 
 
-class OpcUaSource:
+class OpcUaSource(IntakeSource):
     """Subscribes to variables. Keeps the ``Source`` seam.
 
     Each change is a reading with one value, at the time the server's own source gave it. What a server says when it is
     subscribed to, the present value of each variable, comes first.
     """
 
-    gives = Gives.READING
     Settings = OpcUaSettings
 
     def __init__(self, name: str, settings: OpcUaSettings, *, clock: Clock) -> None:
-        self.name = name
-        self.live = False  # it has a queue of its own
+        super().__init__(name, settings.queue, clock=clock)
         self._settings = settings
-        self._intake = Intake(name, settings.queue, clock=clock)
-
-    @property
-    def dropped(self) -> int:
-        """Pushed out by newer ones."""
-        return self._intake.dropped
-
-    @property
-    def unreadable(self) -> int:
-        """Values that cannot stand in a reading, such as structures."""
-        return self._intake.unreadable
-
-    def read(self) -> Iterator[Reading]:
-        """Yields changes; see ``Source``."""
-        return self._intake.read(self._session)
-
-    def close(self) -> None:
-        """Ends ``read``."""
-        self._intake.close()
 
     def _session(self, session: Session) -> None:
         _quieten()

@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import MissingExtraError, UnavailableError
-from edgewise.pipeline.base import Gives, Reading, Value
-from edgewise.pipeline.intake import MAX_CHANNELS, Capacity, Channel, Intake, Session, clean, flatten
+from edgewise.pipeline.base import Value
+from edgewise.pipeline.intake import MAX_CHANNELS, Capacity, Channel, IntakeSource, Session, clean, flatten
 from edgewise.series.table import parse
 
 # A longer line is none: something else is on the wire, or the speed is wrong.
@@ -74,42 +74,21 @@ class SerialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     queue: Capacity = 256
 
 
-class SerialSource:
+class SerialSource(IntakeSource):
     """Reads a serial port. Keeps the ``Source`` seam.
 
     A line that holds no reading is left out and counted. What comes before the first end of a line is left out: it may
     be the rest of a line, and look whole.
     """
 
-    gives = Gives.READING
     Settings = SerialSettings
 
     def __init__(self, name: str, settings: SerialSettings, *, clock: Clock) -> None:
-        self.name = name
-        self.live = False  # it has a queue of its own
+        super().__init__(name, settings.queue, clock=clock)
         self._settings = settings
         self._pattern = re.compile(settings.lines.pattern) if isinstance(settings.lines, PatternLines) else None
-        self._intake = Intake(name, settings.queue, clock=clock)
 
-    @property
-    def dropped(self) -> int:
-        """Pushed out by newer ones."""
-        return self._intake.dropped
-
-    @property
-    def unreadable(self) -> int:
-        """Lines that held no reading."""
-        return self._intake.unreadable
-
-    def read(self) -> Iterator[Reading]:
-        """Yields a reading for each line; see ``Source``."""
-        return self._intake.read(self._listen)
-
-    def close(self) -> None:
-        """Ends ``read``."""
-        self._intake.close()
-
-    def _listen(self, session: Session) -> None:
+    def _session(self, session: Session) -> None:
         port = self._open()
         session.on_stop(port.cancel_read)
         lines = _Lines()
