@@ -82,9 +82,11 @@ def api_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_api(api_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LiveServer]]:
-    """Starts servers with other settings; they are stopped at the end."""
+    """Starts servers with other settings. They are stopped behind the module: a camera that plays on in this process
+    takes the cores from the tests that follow, and runs through what those patch.
+    """
     started: list[LiveServer] = []
 
     def start(text: str = SETTINGS, **flags: object) -> LiveServer:
@@ -99,9 +101,9 @@ def start_api(api_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def api(start_api: Callable[..., LiveServer]) -> LiveServer:
-    """One server that all tests share which do not change it for others."""
+    """One server that all tests of a module share which do not change it for others."""
     return start_api()
 
 
