@@ -211,8 +211,10 @@ def test_a_node_that_comes_back_locks_what_it_left_open_and_repeats_nothing(
             door.wait(lambda _: door.acts == ["unlock", "lock"])
             assert power.unlock()["status"] == "repeated"
             records = httpx.get(f"{power.node.address}/v1/events", params={"stream": "decisions"}, timeout=HTTP_S)
-            (told,) = [each for each in records.json()["events"] if each["kind"] == "device.fail_safe"]
-            assert (told["body"]["reason"], told["body"]["status"]) == ("start", "done")
+            told = [each["body"] for each in records.json()["events"] if each["kind"] == "device.fail_safe"]
+            # It is tried at once, and told once when the broker or the lock is not there yet.
+            assert [each["status"] for each in told] in (["done"], ["done", "failed"])
+            assert {each["reason"] for each in told} == {"unconfirmed"}
         finally:
             power.node.stop()
         assert door.acts.count("unlock") == 1
