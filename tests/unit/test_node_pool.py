@@ -99,15 +99,28 @@ def test_calls_that_wait_for_cameras_are_told_when_to_come_again() -> None:
     scheduler = Scheduler(cores=1)
     pool = Pool(scheduler, max_waiting=100, max_wait_s=0.001)
     camera = scheduler.lane()
-    with camera.turn():  # quick work, but no core is free for it
-        quick = ask(pool, str, 1)
-        assert not threading.Event().wait(0.3)
-    assert quick.result(PATIENCE_S) == "1"
+    for _ in range(10):
+        with camera.turn():  # quick work, but no core is free for it
+            quick = ask(pool, str, 1)
+            assert not threading.Event().wait(0.03)
+        assert quick.result(PATIENCE_S) == "1"
     with camera.turn():
         calls = [ask(pool, str, 2)]
         with pytest.raises(BusyError):
             ask(pool, str, 3)
     assert calls[0].result(PATIENCE_S) == "2"
+    pool.close()
+
+
+def test_one_call_that_a_suspended_machine_drew_out_gets_no_others_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(Scheduler(cores=1), max_waiting=10, max_wait_s=10)
+    hour = iter([0.0, 3600.0])
+    monkeypatch.setattr(pool_module.time, "perf_counter", lambda: next(hour, 3600.0))
+    assert ask(pool, str, 1).result(PATIENCE_S) == "1"
+    go = threading.Event()
+    calls = [ask(pool, go.wait, PATIENCE_S), *(ask(pool, str, number) for number in range(4))]
+    go.set()
+    assert [call.result(PATIENCE_S) for call in calls] == [True, "0", "1", "2", "3"]
     pool.close()
 
 

@@ -19,6 +19,9 @@ Done: TypeAlias = Callable[[Any, BaseException | None], None]
 _Call: TypeAlias = tuple[Callable[..., Any], tuple[object, ...], Done]
 
 _NEWEST = 0.1  # weight of the newest call in the average length of one
+# A call counts as no longer than so many times the bound: after one that a suspended machine drew out, or that loaded a
+# model, those that would be served at once must not be refused.
+_MOST = 2.0
 
 
 class Pool:
@@ -106,7 +109,8 @@ class Pool:
                 except BaseException as raised:  # noqa: BLE001 - handed to who asked
                     error = raised
             with self._gate:
-                self._average_s += _NEWEST * (time.perf_counter() - start - self._average_s)
+                took_s = min(time.perf_counter() - start, _MOST * self._max_wait_s)
+                self._average_s += _NEWEST * (took_s - self._average_s)
                 self._calls -= 1
             done(result, error)
             del call, function, arguments, done, result, error  # nothing is held while it waits
