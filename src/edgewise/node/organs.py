@@ -203,7 +203,7 @@ def make_devices(
 
 # Samples that wait at most where the settings say nothing: pictures are of use when they are new, while of a word no
 # piece may be lost, and half a second of it is little.
-_QUEUE, _QUEUE_OF_SOUND = 2, 16
+_QUEUE, _QUEUE_OF_SOUND = 1, 16
 
 
 def make_pipeline(

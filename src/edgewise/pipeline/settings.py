@@ -95,7 +95,8 @@ class PipelineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         deadline_s: A sample that has waited longer than this is not worked on any more, and counted; 0 never is.
         evidence: An event that a rule listens to keeps what it was seen with (for a picture: the picture without loss,
             the models, their settings), so that ``edgewise why`` can show and repeat it.
-        queue: Samples that wait at most between reading and the first transform; ``null`` is 2, for sound 16 pieces.
+        queue: Samples that wait at most between reading and the first transform; ``null`` is 1 (of a camera, the
+            newest), for sound 16.
         when_full: What happens to a frame that finds the queue full; ``null`` leaves it to the source: a live one
             drops the oldest, a stored one waits.
         mask: Polygons that are blanked in every picture before it is worked on, shown, stored or sent. Corners are
