@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from edgewise.series.columns import Block
-from edgewise.series.table import parse
+from edgewise.series.table import Block, parse
 from edgewise.zoo.catalog import File
 from edgewise.zoo.origins.base import Origin
 from edgewise.zoo.sources import Sources

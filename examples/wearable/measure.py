@@ -14,7 +14,7 @@ from edgewise import load
 from edgewise.node.settings import load as load_settings
 from edgewise.pipeline.base import Observation, Reading
 from edgewise.pipeline.transforms.classify import Classify, ClassifySettings
-from edgewise.series.columns import Block
+from edgewise.series.table import Block
 
 HERE = Path(__file__).resolve().parent
 

@@ -19,8 +19,7 @@ sys.path.append(str(HERE.parents[1] / "scripts"))
 
 from datasets import watch  # noqa: E402
 from edgewise import load  # noqa: E402
-from edgewise.series.columns import Block  # noqa: E402
-from edgewise.series.table import write_csv  # noqa: E402
+from edgewise.series.table import Block, write_csv  # noqa: E402
 
 STEP_NS = 20_000_000
 PAUSE_NS = 5_000_000_000

@@ -26,7 +26,7 @@ from edgewise.node.settings import load
 from edgewise.pipeline.base import Observation, Reading
 from edgewise.pipeline.transforms.anomaly import Anomaly, AnomalySettings
 from edgewise.pipeline.transforms.clean import Clean, CleanSettings
-from edgewise.series.columns import Block
+from edgewise.series.table import Block
 
 HERE = Path(__file__).resolve().parent
 HOUR_NS = 3600 * 10**9

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgewise._lib.columns import Block
 from edgewise.node.node import Node
 from edgewise.node.settings import load
-from edgewise.series.columns import Block
 from edgewise.series.packed import unpack
 from edgewise.series.table import write_csv
 

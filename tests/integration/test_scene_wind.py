@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgewise._lib.columns import encode
 from edgewise.node.node import Node
 from edgewise.node.settings import load
-from edgewise.series.columns import encode
 from edgewise.series.packed import pack, unpack
 from edgewise.series.table import write_csv
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from edgewise._lib.columns import Block
 from edgewise.cli import run
 from edgewise.errors import CorruptError, DecodeError, InputError, NotFoundError
-from edgewise.series.columns import Block
 from edgewise.series.packed import MAGIC, pack, unpack
 from edgewise.series.table import parse, read_csv, write_csv
 

@@ -2,7 +2,7 @@
 saves is measured on the way.
 
 Layout: ``EWS1``, the length of the head (4 bytes, little endian), the head (MessagePack: method, and bound by channel),
-then a block of ``edgewise.series.columns``. Of a thinned channel it holds the kept values, and beside it, under the
+then a block of ``edgewise._lib.columns``. Of a thinned channel it holds the kept values, and beside it, under the
 channel's name and ``?``, which those are; all times are there, so that ``unpack`` gives a value for each.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from edgewise._lib.columns import Block, Value, decode, encode
 from edgewise.errors import CorruptError, InputError, NotFoundError
 from edgewise.series.clean import is_number
-from edgewise.series.columns import Block, Value, decode, encode
 from edgewise.series.thin import Method, Point, rebuild, thin
 
 MAGIC = b"EWS1"

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from edgewise._lib.columns import Block, Value
 from edgewise.errors import DecodeError, NotFoundError
-from edgewise.series.columns import Block, Value
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _TRUTH: dict[str, Value] = {"true": True, "false": False}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewise._lib.columns import MAGIC, decode, encode
 from edgewise.errors import CorruptError, EdgewiseError, InputError, TooLargeError
-from edgewise.series.columns import MAGIC, decode, encode
 
 FLOATS = st.one_of(
     st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0]),  # every NaN too
@@ -99,3 +99,13 @@ def test_a_block_that_claims_to_be_huge_is_refused_before_anything_is_unpacked()
     block[4:8] = zlib.crc32(block[8:]).to_bytes(4, "little")
     with pytest.raises(TooLargeError, match="too many readings"):
         decode(bytes(block))
+
+
+@pytest.mark.parametrize("column", [[1.5] * 1000, [1] * 1000, [True] * 1000, ["on", 1, None] * 400, [None] * 1000])
+def test_a_block_takes_no_more_memory_than_the_caller_allows(column):
+    block = encode(range(len(column)), {f"c{n}": column for n in range(20)})
+    assert len(decode(block, max_bytes=10_000_000).columns) == 20
+    with pytest.raises(TooLargeError, match="unpacked"):
+        decode(block, max_bytes=100_000)
+    with pytest.raises(TooLargeError, match="too many readings"):
+        decode(block, max_rows=len(column) - 1)

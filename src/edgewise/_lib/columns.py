@@ -19,7 +19,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -37,10 +37,13 @@ MAX_ROWS = 1 << 24
 MAX_COLUMNS = 4096
 """Channels of a block at most."""
 
-MAX_TEXT_BYTES = 1 << 28
-"""What strings and values of mixed kind of a column may take, unpacked."""
+MAX_BYTES = 1 << 30
+"""What a block may take in memory, unpacked, unless the caller allows less."""
 
 _LEVEL = 12
+_MAX_STEPS = 2
+# A value in a list, and its place there, about.
+_VALUE_BYTES = 40
 _START = struct.Struct("<4sII")
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD_BYTES = 1 << 20
@@ -89,12 +92,13 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     columns: tuple[_Column, ...]
 
 
-def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]]) -> bytes:
+def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]], *, level: int = _LEVEL) -> bytes:
     """Packs readings.
 
     Args:
         times_ns: Nanoseconds since the Unix epoch, in any order.
         columns: Per channel as many values as there are times.
+        level: Of zstd: 3 takes a third of the time of the default and some bytes more.
 
     Raises:
         InputError: Columns differ in length, or a number is beyond 64 bits.
@@ -106,10 +110,11 @@ def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]]) -> b
     for name, values in columns.items():
         if len(values) != rows:
             raise InputError(f"Column {name!r} has {len(values)} values for {rows} times")
-    with_times, body = _whole(np.asarray(times_ns, np.int64))
+    writer = _Writer(level)
+    with_times, body = writer.whole(np.asarray(times_ns, np.int64))
     described = []
     for name, values in columns.items():
-        column, parts = _column(name, values)
+        column, parts = writer.column(name, values)
         described.append(column)
         body += parts
     head = msgspec.msgpack.encode(_Head(rows, with_times, tuple(described)))
@@ -117,18 +122,23 @@ def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]]) -> b
     return MAGIC + _LENGTH.pack(zlib.crc32(content)) + content
 
 
-def decode(block: bytes) -> Block:
+def decode(block: bytes, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Block:
     """Unpacks what ``encode`` packed.
+
+    Args:
+        block: What was packed.
+        max_rows: Times at most.
+        max_bytes: What it may take in memory, about.
 
     Raises:
         CorruptError: It is no such block, or was damaged.
-        TooLargeError: It claims more than a block may hold.
+        TooLargeError: It claims more than it may.
     """
     try:
-        head, start = _read_head(block)
-        reader = _Reader(block, start)
+        head, start = _read_head(block, max_rows)
+        reader = _Reader(block, start, rows=head.rows, budget=max_bytes)
         times = [int(time) for time in reader.whole(head.times).tolist()]
-        columns = {column.name: _values(column, reader, head.rows) for column in head.columns}
+        columns = {column.name: _values(column, reader) for column in head.columns}
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError, struct.error) as error:
         raise CorruptError(f"This is no intact block of readings: {error}", hint="Fetch it again.") from error
     if len(times) != head.rows or any(len(values) != head.rows for values in columns.values()):
@@ -136,7 +146,7 @@ def decode(block: bytes) -> Block:
     return Block(times, columns)
 
 
-def _read_head(block: bytes) -> tuple[_Head, int]:
+def _read_head(block: bytes, max_rows: int) -> tuple[_Head, int]:
     if block[:4] != MAGIC:
         raise CorruptError("This is no block of readings", hint="They begin with EWC1.")
     _, checksum, length = _START.unpack_from(block)
@@ -145,63 +155,86 @@ def _read_head(block: bytes) -> tuple[_Head, int]:
     if length > _MAX_HEAD_BYTES:
         raise TooLargeError("The head of this block is too large", limit=_MAX_HEAD_BYTES, actual=length)
     head = msgspec.msgpack.decode(block[_START.size : _START.size + length], type=_Head)
-    if not 0 <= head.rows <= MAX_ROWS or len(head.columns) > MAX_COLUMNS:
-        raise TooLargeError("This block claims too many readings", limit=MAX_ROWS, actual=head.rows)
+    if not 0 <= head.rows <= max_rows or len(head.columns) > MAX_COLUMNS:
+        raise TooLargeError("This block claims too many readings", limit=max_rows, actual=head.rows)
     return head, _START.size + length
 
 
-def _column(name: str, values: Sequence[Value]) -> tuple[_Column, list[bytes]]:
-    """The cheapest way to write a column, and its parts."""
-    present = [value for value in values if value is not None]
-    masked = len(present) < len(values)
-    mask, bits = _mask(values) if masked else ((), [])
-    kinds = {type(value) for value in present}
-    ways: list[tuple[str, int, tuple[_Part, ...], list[bytes]]]
-    if kinds == {float}:
-        ways = _floats(np.asarray(present, np.float64))
-    elif kinds == {bool}:
-        ways = [("bool", 0, *_whole(np.asarray(present, np.int64)))]
-    elif kinds == {int} and all(value in _INT64 for value in present):
-        ways = [("int", 0, *_whole(np.asarray(present, np.int64)))]
-    else:
-        ways = [("mixed", 0, *_mixed(name, present))]
-    kind, decimals, parts, body = min(ways, key=lambda way: sum(map(len, way[3])))
-    return _Column(name, kind, mask + parts, masked, decimals), bits + body  # type: ignore[arg-type]
+class _Writer:
+    """Writes columns, each in the cheapest way."""
 
+    def __init__(self, level: int) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=level)
 
-def _mask(values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
-    packed = np.packbits(np.fromiter((value is None for value in values), bool, len(values)))
-    content = _press(packed.tobytes())
-    return (_Part(len(content), len(packed), 1),), [content]
+    def column(self, name: str, values: Sequence[Value]) -> tuple[_Column, list[bytes]]:
+        """The cheapest way to write a column, and its parts."""
+        present = [value for value in values if value is not None]
+        masked = len(present) < len(values)
+        mask, bits = self._mask(values) if masked else ((), [])
+        kinds = {type(value) for value in present}
+        ways: list[tuple[str, int, tuple[_Part, ...], list[bytes]]]
+        if kinds == {float}:
+            ways = self._floats(np.asarray(present, np.float64))
+        elif kinds == {bool}:
+            ways = [("bool", 0, *self.whole(np.asarray(present, np.int64)))]
+        elif kinds == {int} and all(value in _INT64 for value in present):
+            ways = [("int", 0, *self.whole(np.asarray(present, np.int64)))]
+        else:
+            ways = [("mixed", 0, *self._mixed(name, present))]
+        kind, decimals, parts, body = min(ways, key=lambda way: sum(map(len, way[3])))
+        return _Column(name, kind, mask + parts, masked, decimals), bits + body  # type: ignore[arg-type]
 
+    def _mask(self, values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
+        packed = np.packbits(np.fromiter((value is None for value in values), bool, len(values)))
+        content = self._press(packed.tobytes())
+        return (_Part(len(content), len(packed), 1),), [content]
 
-def _mixed(name: str, values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
-    try:
-        plain = msgspec.msgpack.encode(values)
-    except (OverflowError, TypeError) as error:
-        raise InputError(f"Column {name!r} has a value that cannot be packed: {error}") from error
-    content = _press(plain)
-    return (_Part(len(content), len(plain), 1),), [content]
+    def _mixed(self, name: str, values: Sequence[Value]) -> tuple[tuple[_Part, ...], list[bytes]]:
+        try:
+            plain = msgspec.msgpack.encode(values)
+        except (OverflowError, TypeError) as error:
+            raise InputError(f"Column {name!r} has a value that cannot be packed: {error}") from error
+        content = self._press(plain)
+        return (_Part(len(content), len(plain), 1),), [content]
 
+    def _floats(self, values: npt.NDArray[np.float64]) -> list[tuple[str, int, tuple[_Part, ...], list[bytes]]]:
+        bits = values.view(np.uint64)
+        mixed = bits.copy()
+        mixed[1:] ^= bits[:-1]
+        ways = [("bits", steps, *self._words(words, 8, steps=steps)) for steps, words in ((0, bits), (1, mixed))]
+        occurring, ranks = np.unique(_ordered(bits), return_inverse=True)
+        if len(occurring) <= _RANKED * len(values):
+            parts, body = self.whole(ranks.astype(np.int64))
+            table, rows = self.whole(occurring)
+            ways.append(("rank", 0, parts + table, body + rows))
+        found = _scaled(values)
+        if found is not None:
+            decimals, numbers, wrong = found
+            parts, body = self.whole(numbers)
+            places, where = self.whole(wrong.astype(np.int64))
+            raw, what = self._words(bits[wrong], 8)
+            ways.append(("decimal", decimals, parts + places + raw, body + where + what))
+        return ways
 
-def _floats(values: npt.NDArray[np.float64]) -> list[tuple[str, int, tuple[_Part, ...], list[bytes]]]:
-    bits = values.view(np.uint64)
-    mixed = bits.copy()
-    mixed[1:] ^= bits[:-1]
-    ways = [("bits", steps, *_words(words, 8, steps=steps)) for steps, words in ((0, bits), (1, mixed))]
-    occurring, ranks = np.unique(_ordered(bits), return_inverse=True)
-    if len(occurring) <= _RANKED * len(values):
-        parts, body = _whole(ranks.astype(np.int64))
-        table, rows = _whole(occurring)
-        ways.append(("rank", 0, parts + table, body + rows))
-    found = _scaled(values)
-    if found is not None:
-        decimals, numbers, wrong = found
-        parts, body = _whole(numbers)
-        places, where = _whole(wrong.astype(np.int64))
-        raw, what = _words(bits[wrong], 8)
-        ways.append(("decimal", decimals, parts + places + raw, body + where + what))
-    return ways
+    def whole(self, numbers: npt.NDArray[np.int64]) -> tuple[tuple[_Part, ...], list[bytes]]:
+        """Whole numbers with as many differences taken as pays. Differences wrap around, and so does their sum."""
+        ways = []
+        taken = numbers
+        for steps in range(3):
+            zigzag = ((taken << 1) ^ (taken >> 63)).view(np.uint64)
+            width = max(1, math.ceil(int(zigzag.max(initial=0)).bit_length() / 8))
+            ways.append(self._words(zigzag, width, steps=steps))
+            with np.errstate(over="ignore"):
+                taken = np.concatenate([taken[:1], taken[1:] - taken[:-1]])
+        return min(ways, key=lambda way: len(way[1][0]))
+
+    def _words(self, words: _Words, width: int, *, steps: int = 0) -> tuple[tuple[_Part, ...], list[bytes]]:
+        planes = words.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width]
+        content = self._press(np.ascontiguousarray(planes.T).tobytes())
+        return (_Part(len(content), len(words), width, steps),), [content]
+
+    def _press(self, content: bytes) -> bytes:
+        return self._compressor.compress(content)
 
 
 def _ordered(bits: _Words) -> npt.NDArray[np.int64]:
@@ -228,40 +261,35 @@ def _scaled(values: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.int64]
     return best if best is not None and len(best[2]) <= _EXCEPTIONS * len(values) else None
 
 
-def _whole(numbers: npt.NDArray[np.int64]) -> tuple[tuple[_Part, ...], list[bytes]]:
-    """Whole numbers with as many differences taken as pays. Differences wrap around, and so does their sum."""
-    ways = []
-    taken = numbers
-    for steps in range(3):
-        zigzag = ((taken << 1) ^ (taken >> 63)).view(np.uint64)
-        width = max(1, math.ceil(int(zigzag.max(initial=0)).bit_length() / 8))
-        ways.append(_words(zigzag, width, steps=steps))
-        with np.errstate(over="ignore"):
-            taken = np.concatenate([taken[:1], taken[1:] - taken[:-1]])
-    return min(ways, key=lambda way: len(way[1][0]))
-
-
-def _words(words: _Words, width: int, *, steps: int = 0) -> tuple[tuple[_Part, ...], list[bytes]]:
-    planes = words.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width]
-    content = _press(np.ascontiguousarray(planes.T).tobytes())
-    return (_Part(len(content), len(words), width, steps),), [content]
-
-
-def _press(content: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(content)
-
-
 class _Reader:
-    """Takes part after part off a block. Nothing is unpacked that is larger than the head says it is."""
+    """Takes part after part off a block. Nothing is unpacked that is larger than the head says it is, and all of it
+    together takes no more than ``budget`` bytes.
+    """
 
-    def __init__(self, block: bytes, start: int) -> None:
+    def __init__(self, block: bytes, start: int, *, rows: int, budget: int) -> None:
         self._block = block
         self._place = start
+        self._budget = budget
+        self._left = budget
+        self.rows = rows
 
-    def content(self, part: _Part, *, limit: int) -> bytes:
+    def spend(self, size: int) -> None:
+        """Takes bytes off the budget.
+
+        Raises:
+            TooLargeError: There are not as many left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise TooLargeError(
+                "This block is too large, unpacked", limit=self._budget, actual=self._budget - self._left
+            )
+
+    def content(self, part: _Part) -> bytes:
         size = part.count * part.width
-        if not 0 <= size <= limit or part.size < 0:
-            raise TooLargeError("A part of this block is too large", limit=limit, actual=size)
+        if min(part.count, part.width, part.size) < 0:
+            raise ValueError("a part is smaller than nothing")
+        self.spend(size)
         packed = self._block[self._place : self._place + part.size]
         self._place += part.size
         if zstandard.frame_content_size(packed) != size:
@@ -271,13 +299,18 @@ class _Reader:
     def words(self, part: _Part) -> _Words:
         if not 1 <= part.width <= 8:
             raise ValueError(f"numbers cannot be {part.width} bytes wide")
-        content = self.content(part, limit=8 * MAX_ROWS)
+        if part.count > self.rows:
+            raise ValueError("a column is longer than there are times")
+        self.spend((8 + _VALUE_BYTES) * part.count)
+        content = self.content(part)
         wide = np.zeros((part.count, 8), np.uint8)
         wide[:, : part.width] = np.frombuffer(content, np.uint8).reshape(part.width, part.count).T
         return wide.view("<u8").reshape(-1)
 
     def whole(self, parts: Iterable[_Part]) -> npt.NDArray[np.int64]:
         [part] = parts
+        if not 0 <= part.steps <= _MAX_STEPS:
+            raise ValueError(f"no differences are taken {part.steps} times")
         zigzag = self.words(part)
         numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
         for _ in range(part.steps):
@@ -286,12 +319,13 @@ class _Reader:
         return numbers
 
 
-def _values(column: _Column, reader: _Reader, rows: int) -> list[Value]:
+def _values(column: _Column, reader: _Reader) -> list[Value]:
     parts = list(column.parts)
     mask: npt.NDArray[np.bool_] | None = None
     if column.masked:
-        packed = np.frombuffer(reader.content(parts.pop(0), limit=MAX_ROWS), np.uint8)
-        mask = np.unpackbits(packed, count=rows).astype(bool)
+        packed = np.frombuffer(reader.content(parts.pop(0)), np.uint8)
+        mask = np.unpackbits(packed, count=reader.rows).astype(bool)
+        reader.spend(_VALUE_BYTES * reader.rows)
     present = _present(column, parts, reader)
     if mask is None:
         return present
@@ -310,7 +344,8 @@ def _present(column: _Column, parts: Sequence[_Part], reader: _Reader) -> list[V
         case "bool":
             found = [bool(value) for value in reader.whole(parts).tolist()]
         case "mixed":
-            found = msgspec.msgpack.decode(reader.content(parts[0], limit=MAX_TEXT_BYTES), type=list[Any])
+            reader.spend(_VALUE_BYTES * parts[0].count * parts[0].width)  # a byte may be a value
+            found = msgspec.msgpack.decode(reader.content(parts[0]), type=list[Value])
         case "bits":
             words = reader.words(parts[0])
             found = (np.bitwise_xor.accumulate(words) if column.decimals else words).view(np.float64).tolist()
