@@ -93,7 +93,7 @@ def test_columns_of_other_lengths_and_numbers_beyond_64_bits_are_refused():
 
 def test_a_block_that_claims_to_be_huge_is_refused_before_anything_is_unpacked():
     block = bytearray(encode(range(10), {"a": [1.5] * 10}))
-    head = block.index(b"\x93\x0a", 12)
+    head = block.index(b"\x94\x0a", 12)
     block[head + 1 : head + 2] = b"\xce\x7f\xff\xff\xff"  # two thousand million rows
     block[8:12] = (int.from_bytes(block[8:12], "little") + 4).to_bytes(4, "little")
     block[4:8] = zlib.crc32(block[8:]).to_bytes(4, "little")
@@ -109,3 +109,10 @@ def test_a_block_takes_no_more_memory_than_the_caller_allows(column):
         decode(block, max_bytes=100_000)
     with pytest.raises(TooLargeError, match="too many readings"):
         decode(block, max_rows=len(column) - 1)
+
+
+def test_columns_may_be_shorter_than_the_times_where_that_is_said():
+    block = encode(range(5), {"a": [1.5, 2.5], "b": [], "c": [1, 2, 3, 4, 5]}, ragged=True)
+    assert decode(block).columns == {"a": [1.5, 2.5], "b": [], "c": [1, 2, 3, 4, 5]}
+    with pytest.raises(InputError, match="6 values for 5 times"):
+        encode(range(5), {"a": [1] * 6}, ragged=True)

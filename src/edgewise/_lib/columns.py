@@ -90,15 +90,19 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     rows: int
     times: tuple[_Part, ...]
     columns: tuple[_Column, ...]
+    ragged: bool = False
 
 
-def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]], *, level: int = _LEVEL) -> bytes:
+def encode(
+    times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]], *, level: int = _LEVEL, ragged: bool = False
+) -> bytes:
     """Packs readings.
 
     Args:
         times_ns: Nanoseconds since the Unix epoch, in any order.
         columns: Per channel as many values as there are times.
         level: Of zstd: 3 takes a third of the time of the default and some bytes more.
+        ragged: Channels may have fewer values than there are times; the caller knows which times they belong to.
 
     Raises:
         InputError: Columns differ in length, or a number is beyond 64 bits.
@@ -108,7 +112,7 @@ def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]], *, l
     if rows > MAX_ROWS or len(columns) > MAX_COLUMNS:
         raise TooLargeError("Too much for one block", limit=MAX_ROWS, actual=rows)
     for name, values in columns.items():
-        if len(values) != rows:
+        if len(values) > rows or (len(values) < rows and not ragged):
             raise InputError(f"Column {name!r} has {len(values)} values for {rows} times")
     writer = _Writer(level)
     with_times, body = writer.whole(np.asarray(times_ns, np.int64))
@@ -117,7 +121,7 @@ def encode(times_ns: Sequence[int], columns: Mapping[str, Sequence[Value]], *, l
         column, parts = writer.column(name, values)
         described.append(column)
         body += parts
-    head = msgspec.msgpack.encode(_Head(rows, with_times, tuple(described)))
+    head = msgspec.msgpack.encode(_Head(rows, with_times, tuple(described), ragged))
     content = b"".join((_LENGTH.pack(len(head)), head, *body))
     return MAGIC + _LENGTH.pack(zlib.crc32(content)) + content
 
@@ -141,7 +145,8 @@ def decode(block: bytes, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
         columns = {column.name: _values(column, reader) for column in head.columns}
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, IndexError, struct.error) as error:
         raise CorruptError(f"This is no intact block of readings: {error}", hint="Fetch it again.") from error
-    if len(times) != head.rows or any(len(values) != head.rows for values in columns.values()):
+    lengths = {len(values) for values in columns.values() if not head.ragged or len(values) > head.rows}
+    if len(times) != head.rows or lengths - {head.rows}:
         raise CorruptError("This is no intact block of readings: its columns differ in length", hint="Fetch it again.")
     return Block(times, columns)
 
@@ -324,8 +329,8 @@ def _values(column: _Column, reader: _Reader) -> list[Value]:
     mask: npt.NDArray[np.bool_] | None = None
     if column.masked:
         packed = np.frombuffer(reader.content(parts.pop(0)), np.uint8)
-        mask = np.unpackbits(packed, count=reader.rows).astype(bool)
-        reader.spend(_VALUE_BYTES * reader.rows)
+        mask = np.unpackbits(packed, count=min(reader.rows, 8 * len(packed))).astype(bool)
+        reader.spend(_VALUE_BYTES * len(mask))
     present = _present(column, parts, reader)
     if mask is None:
         return present
