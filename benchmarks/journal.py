@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgewise.journal import blocks
 from edgewise.journal.base import StreamSettings
+from edgewise.journal.codec import Codec
 from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 
@@ -101,7 +101,7 @@ def run_bare(folder: Path, content: bytes, seconds: float, *, files: int, locked
 
 
 def contestants(batch: list[Entry], seconds: float) -> dict[str, Callable[[Path], tuple[float, list[float]]]]:
-    content = blocks.encode(batch)[0].content
+    content = Codec().encode(batch)[0].content
     return {
         "own file": lambda folder: run_bare(folder, content, seconds, files=WRITERS, locked=False),
         "journal": lambda folder: run_journal(folder, batch, seconds),

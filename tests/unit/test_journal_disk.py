@@ -13,7 +13,7 @@ import pytest
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, UnavailableError
-from edgewise.journal import blocks, frames
+from edgewise.journal import frames
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
 from edgewise.journal.database import DATABASE
 from edgewise.journal.disk import DiskJournal
@@ -175,7 +175,7 @@ def test_changes_of_the_database_and_the_blocks_written_with_them_are_one(
 
     def both() -> None:
         journal._lend(stream, "link", 10)
-        journal._accept(stream, blocks.encode(entries(2)), 200)
+        journal._accept(stream, journal._codec.encode(entries(2)), 200)
 
     def fail() -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -250,7 +250,7 @@ FILL_UP = """
 import resource, sys
 from pathlib import Path
 from edgewise.errors import RetryError
-from edgewise.journal import blocks, frames
+from edgewise.journal import frames
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry

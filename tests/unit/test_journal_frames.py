@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from edgewise.journal import blocks, frames
 from edgewise.journal.blocks import Block
+from edgewise.journal.codec import Codec
 from edgewise.types import Entry
 
 SALT = 0xDEADBEEF
+CODEC = Codec()
 
 
 def block_of(sequence: int, *, size: int = 30, count: int = 1) -> Block:
-    [payload] = blocks.encode([Entry("k", {"n": n, "x": "x" * size}) for n in range(count)])
-    return payload.block(blocks.position(1, sequence), sequence + count - 1, 1000, 2000)
+    [payload] = CODEC.encode([Entry("k", {"n": n, "x": "x" * size}) for n in range(count)])
+    position = blocks.position(1, sequence)
+    return CODEC.block(payload, position, last=sequence + count - 1, time_ns=1000, aged_ns=2000)
 
 
 def write(*groups: list[Block], states: tuple[int, ...] = ()) -> tuple[bytes, list[int]]:
@@ -106,9 +109,9 @@ def test_what_the_database_does_not_know_of_was_never_accepted() -> None:
 
 def test_a_copy_of_a_frame_inside_a_record_is_none() -> None:
     inner, _ = write([block_of(99)])
-    [payload] = blocks.encode([Entry("k", {"x": 1})])
+    [payload] = CODEC.encode([Entry("k", {"x": 1})])
     forged = payload._replace(content=inner * 3)
-    data, offsets = write([forged.block(blocks.position(1, 1), 1, 0, 0)], [block_of(2)])
+    data, offsets = write([CODEC.block(forged, blocks.position(1, 1), last=1, time_ns=0, aged_ns=0)], [block_of(2)])
     assert found(flip(data, offsets[0] + 12)) == [(1, False), (2, True)]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import CorruptError, PermanentError, StorageFullError
-from edgewise.journal import blocks, carry, segments, store
+from edgewise.journal import carry, segments, store
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.database import DATABASE, Database
@@ -150,9 +150,9 @@ def test_blobs_of_records_that_come_and_go_within_one_group_are_let_go(tmp_path:
 
     def both() -> None:
         for digest in (picture, again):
-            [payload] = blocks.encode([Entry("k", {"x": "x" * 4000}, (digest,))])
+            [payload] = journal._codec.encode([Entry("k", {"x": "x" * 4000}, (digest,))])
             journal._accept(fast, [payload], payload.size)
-        [payload] = blocks.encode([Entry("k", {"x": "x" * 100}, (again,))])
+        [payload] = journal._codec.encode([Entry("k", {"x": "x" * 100}, (again,))])
         journal._accept(fast, [payload], payload.size)
         journal._store.drop(fast.id, [place.head for place in list(journal._store.index(fast.id).places())[:1]])
 

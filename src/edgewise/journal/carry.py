@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 
 from edgewise.journal import blocks
 from edgewise.journal.blocks import Block
+from edgewise.journal.codec import Codec
 from edgewise.journal.database import SQL, Database
 from edgewise.journal.store import BlockStore
 
 _log = logging.getLogger(__name__)
 
 _BATCH_BYTES = 4 << 20
+_codec = Codec()
 
 
 def needed(database: Database) -> bool:
@@ -56,7 +58,7 @@ def move(database: Database, store: BlockStore, *, strike: Callable[[int, int, i
     batch = list(_batch(database))
     for block in batch:
         if block.intact:
-            store.stage(block, blocks.digests(block) if block.blobs else ())
+            store.stage(block, _codec.digests(block) if block.blobs else ())
             continue
         stream = block.position >> blocks.SEQUENCE_BITS
         after = database.one("select_old_heads", block.position + 1, _bounds(stream)[1])

@@ -24,10 +24,11 @@ from typing import ParamSpec, TypeVar
 from msgspec import structs
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import ClosedError, ConflictError, EdgewiseError, NotFoundError
+from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError, NotFoundError
 from edgewise.journal import blocks, carry, retention
-from edgewise.journal.base import Balance, Claim, Loss, Reason, StreamSettings, WhenFull
+from edgewise.journal.base import Balance, Cipher, Claim, Loss, Reason, StreamSettings, WhenFull
 from edgewise.journal.blobs import BlobStore
+from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database, Tables
 from edgewise.journal.group import GroupCommit, Work
@@ -82,6 +83,7 @@ class DiskJournal:
         clock: Time; the machine's own by default.
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
         segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
+        cipher: Encrypts what is written from now on, and opens what was encrypted.
 
     Raises:
         ConflictError: Another process has the journal open.
@@ -98,10 +100,12 @@ class DiskJournal:
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
         segment_bytes: int = 0,
+        cipher: Cipher | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._settings = dict(streams)
         self._node = node
+        self._codec = Codec(cipher)
         self._blobs = blobs
         _make_folder(folder)
         self._closed = False
@@ -122,6 +126,7 @@ class DiskJournal:
                         folder,
                         self._database,
                         columns=self._tables.columns,
+                        codec=self._codec,
                         segment_bytes=segment_bytes,
                     )
                 )
@@ -138,7 +143,7 @@ class DiskJournal:
     def append(self, stream: str, entries: Sequence[Entry]) -> range:
         """See ``base.Journal``."""
         target = self._target(stream)
-        payloads = blocks.encode(entries) if entries else []
+        payloads = self._codec.encode(entries) if entries else []
         size = sum(payload.size for payload in payloads)
         if size > target.settings.max_bytes:
             raise too_large(stream, size, limit=target.settings.max_bytes)
@@ -160,10 +165,11 @@ class DiskJournal:
             found: list[Record] = []
             for file, segment, place in located:
                 block = fetch(file, segment, target.id, place)
-                if not block.intact:
+                try:
+                    records = self._codec.decode(block, node=self._node, stream=stream)
+                except CorruptError:
                     self._submit(self._strike_out, target, place.first)
                     break
-                records = blocks.decode(block, node=self._node, stream=stream)
                 found += (
                     record
                     for record in (records[::-1] if newest_first else records)
@@ -267,7 +273,7 @@ class DiskJournal:
         after = 0
         while page := self._store.locate(stream.id, after=after, through=stream.durable, limit=_PAGE_RECORDS):
             for file, segment, place in page:
-                if not fetch(file, segment, stream.id, place).intact:
+                if not self._codec.sound(fetch(file, segment, stream.id, place)):
                     yield place.first
             after = page[-1].place.last
 
@@ -331,7 +337,7 @@ class DiskJournal:
 
     # Actions: run by the leading thread, whose changes are one group. They refuse before they change anything.
 
-    def _accept(self, stream: _Stream, payloads: Sequence[blocks.Payload], size: int) -> range | None:
+    def _accept(self, stream: _Stream, payloads: Sequence[Payload], size: int) -> range | None:
         """Stores payloads; None when the stream is full and its policy is to block."""
         first = stream.last + 1
         if self._make_room(stream, size):
@@ -346,10 +352,11 @@ class DiskJournal:
             self._save(stream)
         return range(first, stream.last + 1)
 
-    def _insert(self, stream: _Stream, payload: blocks.Payload) -> None:
+    def _insert(self, stream: _Stream, payload: Payload) -> None:
         key, last = blocks.position(stream.id, stream.last + 1), stream.last + payload.records
         aged_ns = self._age.now_ns()
-        self._store.stage(payload.block(key, last, self._clock.time_ns(), aged_ns), payload.digests)
+        block = self._codec.block(payload, key, last=last, time_ns=self._clock.time_ns(), aged_ns=aged_ns)
+        self._store.stage(block, payload.digests)
         stream.last = last
         stream.bytes += payload.size
         if stream.oldest_ns is None:
@@ -380,7 +387,7 @@ class DiskJournal:
     def _strike_out(self, stream: _Stream, first: int) -> bool:
         """Removes a block that is damaged, if it still is when read again; whether it was."""
         place = next(self._store.index(stream.id).places(first), None)
-        if not place or place.first != first or self._store.fetch(stream.id, place).intact:
+        if not place or place.first != first or self._codec.sound(self._store.fetch(stream.id, place)):
             return False
         self._store.strike(stream.id, place)
         self._account(stream, retention.Run(first, place.last, Reason.CORRUPT))
@@ -564,7 +571,7 @@ class DiskJournal:
         with self._changed:
             self._changed.notify_all()
 
-    def _append_when_free(self, stream: _Stream, payloads: Sequence[blocks.Payload], size: int) -> range:
+    def _append_when_free(self, stream: _Stream, payloads: Sequence[Payload], size: int) -> range:
         """Tries again whenever records were removed or acknowledged, until the stream's timeout."""
         deadline = time.monotonic() + stream.settings.block_timeout_s  # a thread waits in the machine's time
         while True:

@@ -15,9 +15,12 @@ from edgewise._lib.clock import Clock, SystemClock
 from edgewise.journal import blocks, retention
 from edgewise.journal.base import Balance, Claim, Loss, Reason, StreamSettings, WhenFull
 from edgewise.journal.blobs import BlobStore
+from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.refusals import check_claim, closed, never_claimed, stream_full, too_large, unknown_stream
 from edgewise.types import Entry, Record
+
+_codec = Codec()
 
 
 class _Stream:
@@ -38,7 +41,7 @@ class _Stream:
     def records(self, *, after: int = 0, through: int = blocks.MAX_SEQUENCE) -> Iterator[Record]:
         for block in self.kept:
             if block.last > after and block.first <= through:
-                records = blocks.decode(block, node=self.node, stream=self.name)
+                records = _codec.decode(block, node=self.node, stream=self.name)
                 yield from (record for record in records if after < record.sequence <= through)
 
 
@@ -70,7 +73,7 @@ class MemoryJournal:
 
     def append(self, stream: str, entries: Sequence[Entry]) -> range:
         """See ``base.Journal``."""
-        payloads = blocks.encode(entries) if entries else []
+        payloads = _codec.encode(entries) if entries else []
         size = sum(payload.size for payload in payloads)
         with self._changed:
             target = self._stream(stream)
@@ -196,14 +199,14 @@ class MemoryJournal:
             raise unknown_stream(name, self._streams)
         return self._streams[name]
 
-    def _take(self, stream: _Stream, payload: blocks.Payload, *, keep: bool) -> None:
+    def _take(self, stream: _Stream, payload: Payload, *, keep: bool) -> None:
         first, last = stream.last + 1, stream.last + payload.records
         stream.last = last
         if not keep:
             self._account(stream, retention.Run(first, last, Reason.FULL))
             return
-        head = (blocks.position(0, first), last, self._clock.time_ns(), self._age.now_ns())
-        stream.kept.append(payload.block(*head))
+        times = {"time_ns": self._clock.time_ns(), "aged_ns": self._age.now_ns()}
+        stream.kept.append(_codec.block(payload, blocks.position(0, first), last=last, **times))
         if self._blobs:
             self._blobs.hold(payload.digests)
 

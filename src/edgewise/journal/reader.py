@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from edgewise.errors import CorruptError, NotFoundError, PermanentError
 from edgewise.journal import blocks
-from edgewise.journal.base import Balance, Loss
+from edgewise.journal.base import Balance, Cipher, Loss
+from edgewise.journal.codec import Codec
 from edgewise.journal.database import DATABASE, SQL, Tables
 from edgewise.journal.index import Recent
 from edgewise.journal.proof import balances, read_losses
@@ -33,17 +34,19 @@ class DiskReader:
     Args:
         folder: The journal's folder.
         node: Whose streams ``read`` finds by name.
+        cipher: Opens what is encrypted.
 
     Raises:
         NotFoundError: The folder holds no journal.
         PermanentError: It is of the first format, and no node has opened it since.
     """
 
-    def __init__(self, folder: Path, *, node: str) -> None:
+    def __init__(self, folder: Path, *, node: str, cipher: Cipher | None = None) -> None:
         if not (folder / DATABASE).exists():
             raise NotFoundError(f"{folder} holds no journal.", hint="Start the node once: edgewise up", kind="journal")
         self._folder = folder
         self._node = node
+        self._codec = Codec(cipher)
         self._lock = threading.Lock()
         self._closed = False
         self._tables = Tables(folder)
@@ -67,7 +70,7 @@ class DiskReader:
             for place in locate(index, after=after, through=before - 1, limit=limit, newest_first=newest_first):
                 segment = stored.segments[place.segment]
                 block = fetch(files.open(segment), segment, row[0], place)
-                records = blocks.decode(block, node=self._node, stream=stream)
+                records = self._codec.decode(block, node=self._node, stream=stream)
                 found += records[::-1] if newest_first else records
             return [record for record in found if after < record.sequence < before][:limit]
 

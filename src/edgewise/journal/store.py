@@ -23,6 +23,7 @@ from typing import NamedTuple
 from edgewise.errors import CorruptError, StorageFullError, UnavailableError
 from edgewise.journal import blocks, frames
 from edgewise.journal.blocks import Block
+from edgewise.journal.codec import Codec
 from edgewise.journal.database import DATABASE, Database
 from edgewise.journal.index import Place, Recent, Run, StreamIndex
 from edgewise.journal.retention import Head
@@ -50,6 +51,7 @@ class BlockStore:
         folder: Where the segments lie.
         database: The journal's. Changes made to it belong to the group that is written next.
         columns: Another connection's way to read the columns of a run.
+        codec: Reads blocks.
         segment_bytes: A segment that is this long is full.
 
     Attributes:
@@ -59,7 +61,13 @@ class BlockStore:
     """
 
     def __init__(
-        self, folder: Path, database: Database, *, columns: Callable[[int, int], bytes], segment_bytes: int
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        columns: Callable[[int, int], bytes],
+        codec: Codec,
+        segment_bytes: int,
     ) -> None:
         self.lock = threading.RLock()
         self.held: set[str] = set()
@@ -67,6 +75,7 @@ class BlockStore:
         self._folder = folder
         self._database = database
         self._recent = Recent(columns)
+        self._codec = codec
         self._segment_bytes = segment_bytes
         self._files = SegmentReader(folder)
         self._staged: list[tuple[Block, int]] = []
@@ -410,7 +419,7 @@ class BlockStore:
 
     def _load(self) -> None:
         with self.lock:
-            stored = load(self._database.connection, self._folder, self._recent)
+            stored = load(self._database.connection, self._folder, self._recent, digests=self._digests)
             newest = max(stored.segments)
             self._stored = stored
             self._writer = SegmentWriter(self._folder, stored.segments[newest], end=stored.end)
@@ -420,6 +429,12 @@ class BlockStore:
                 for run in index.runs:
                     self._live[run.segment] += run.size
             self._shrunk = set(stored.segments) - {newest}
+
+    def _digests(self, block: Block) -> set[str]:
+        try:
+            return self._codec.digests(block)
+        except CorruptError:  # tampered with: whoever reads it strikes it out
+            return set()
 
     def close(self) -> None:
         """Lets go of all files."""

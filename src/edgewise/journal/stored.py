@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from edgewise.journal import blocks, frames
 from edgewise.journal.blocks import Block
+from edgewise.journal.codec import MSGPACK
 from edgewise.journal.database import SQL
 from edgewise.journal.index import Place, Recent, Run, StreamIndex
 from edgewise.journal.segments import SegmentFile, SegmentName, read_from, read_whole
@@ -57,13 +58,20 @@ class _Indexes(defaultdict[int, StreamIndex]):
         return self[number]
 
 
-def load(connection: sqlite3.Connection, folder: Path, recent: Recent) -> Stored:
+def load(
+    connection: sqlite3.Connection,
+    folder: Path,
+    recent: Recent,
+    *,
+    digests: Callable[[Block], set[str]] | None = None,
+) -> Stored:
     """Reads a folder's state.
 
     Args:
         connection: The journal's database, all of whose answers must be of one state.
         folder: Where the segments lie.
         recent: Reads the columns of runs.
+        digests: Tells the blobs that a block points to; without it ``Stored.digests`` stays empty.
 
     Raises:
         FileNotFoundError: The segment being written is not there.
@@ -86,7 +94,7 @@ def load(connection: sqlite3.Connection, folder: Path, recent: Recent) -> Stored
         for _ in stored.indexes[stream].drop_through(floor):
             pass
     if rows:
-        _load_newest(stored, folder, floors)
+        _load_newest(stored, folder, floors, digests)
     return stored
 
 
@@ -98,7 +106,9 @@ def _load_runs(stored: Stored, connection: sqlite3.Connection, recent: Recent) -
         stored.indexes[stream].runs.append(run)
 
 
-def _load_newest(stored: Stored, folder: Path, floors: dict[int, int]) -> None:
+def _load_newest(
+    stored: Stored, folder: Path, floors: dict[int, int], digests: Callable[[Block], set[str]] | None
+) -> None:
     """Reads the segment being written, whose blocks no table lists."""
     segment = stored.segments[max(stored.segments)]
     data = read_whole(folder, segment)
@@ -116,10 +126,9 @@ def _load_newest(stored: Stored, folder: Path, floors: dict[int, int]) -> None:
         fresh[stream].append((place, frame.time_ns))
         if not frame.intact:
             stored.damaged.append((stream, first))
-        elif frame.blobs and (
-            block := frames.unpack(data[frame.offset : frame.end], offset=frame.offset, salt=segment.salt)
-        ):
-            stored.digests[frame.position] = blocks.digests(block)
+        elif digests and frame.blobs:
+            block = frames.unpack(data[frame.offset : frame.end], offset=frame.offset, salt=segment.salt)
+            stored.digests[frame.position] = digests(block) if block else set()
     for stream, places in fresh.items():
         stored.indexes[stream].insert(sorted(places))
 
@@ -144,5 +153,5 @@ def fetch(file: SegmentFile, segment: SegmentName, stream: int, place: Place) ->
     block = frames.unpack(data, offset=place.offset, salt=segment.salt)
     position = blocks.position(stream, place.first)
     if block is None or (block.position, block.last) != (position, place.last):
-        return Block(position, place.last, 0, place.aged_ns, 0, blocks.MSGPACK, _NO_CHECKSUM, b"")
+        return Block(position, place.last, 0, place.aged_ns, 0, MSGPACK, _NO_CHECKSUM, b"")
     return block
