@@ -5,6 +5,7 @@ import functools
 from hypothesis import HealthCheck, settings
 
 from edgewise.journal.disk import DiskJournal
+from edgewise.testing.custody import CustodyContract, custody_machine
 from edgewise.testing.journal import JournalContract
 from edgewise.testing.journal_machine import journal_machine
 
@@ -30,5 +31,19 @@ TestDiskMachine.settings = settings(
 
 TestDiskMachineOfSmallSegments = journal_machine(open_with_small_segments, durable=True)
 TestDiskMachineOfSmallSegments.settings = settings(
+    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+class TestDiskCustody(CustodyContract):
+    open = DiskJournal
+
+
+class TestDiskCustodyOfSmallSegments(CustodyContract):
+    open = functools.partial(DiskJournal, segment_bytes=600)
+
+
+TestDiskCustodyMachine = custody_machine(functools.partial(DiskJournal, segment_bytes=2000), durable=True)
+TestDiskCustodyMachine.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

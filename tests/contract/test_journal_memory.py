@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from edgewise.journal.memory import MemoryJournal
+from edgewise.testing.custody import CustodyContract, custody_machine
 from edgewise.testing.journal import JournalContract
 from edgewise.testing.journal_machine import journal_machine
 
@@ -22,4 +23,22 @@ class TestMemoryJournal(JournalContract):
 TestMemoryMachine = journal_machine(open_journal, durable=False)
 TestMemoryMachine.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+class TestMemoryCustody(CustodyContract):
+    durable = False
+
+    @staticmethod
+    def open(folder: Path, **settings: Any) -> MemoryJournal:
+        return MemoryJournal(**settings)
+
+
+def open_for(folder: Path, **settings: Any) -> MemoryJournal:
+    return MemoryJournal(**settings)
+
+
+TestMemoryCustodyMachine = custody_machine(open_for, durable=False)
+TestMemoryCustodyMachine.settings = settings(
+    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

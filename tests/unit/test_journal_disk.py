@@ -171,11 +171,11 @@ def test_changes_of_the_database_and_the_blocks_written_with_them_are_one(
     journal: DiskJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal.append("events", entries(1))
-    stream = journal._streams["events"]
+    stream = journal._actions.streams["events"]
 
     def both() -> None:
-        journal._lend(stream, "link", 10)
-        journal._accept(stream, journal._codec.encode(entries(2)), 200)
+        journal._actions.lend(stream, "link", 10)
+        journal._actions.accept(stream, journal._codec.encode(entries(2)), 200)
 
     def fail() -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -214,10 +214,10 @@ def test_what_is_stored_is_counted_right_however_it_came_about(tmp_path: Path) -
     journal = open_journal(tmp_path, events=settings)
     for number in range(50):
         journal.append("events", entries(number, size=100))
-    before = journal._streams["events"].bytes
+    before = journal._actions.streams["events"].bytes
     journal.close()
     journal = open_journal(tmp_path, events=settings)
-    assert journal._streams["events"].bytes == before
+    assert journal._actions.streams["events"].bytes == before
     journal.close()
 
 

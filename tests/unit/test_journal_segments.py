@@ -45,7 +45,7 @@ def log_bytes(folder: Path) -> int:
 
 
 def kept_bytes(journal: DiskJournal) -> int:
-    return sum(stream.bytes for stream in journal._streams.values())
+    return sum(stream.bytes for stream in journal._actions.streams.values())
 
 
 def churn(journal: DiskJournal, steps: int) -> None:
@@ -146,14 +146,14 @@ def test_blobs_of_records_that_come_and_go_within_one_group_are_let_go(tmp_path:
     blobs = BlobStore(tmp_path / "blobs")
     journal = DiskJournal(tmp_path / "journal", node="here", streams=STREAMS, clock=ManualClock(), blobs=blobs)
     picture, again = blobs.put(b"1"), blobs.put(b"2")
-    fast = journal._streams["fast"]
+    fast = journal._actions.streams["fast"]
 
     def both() -> None:
         for digest in (picture, again):
             [payload] = journal._codec.encode([Entry("k", {"x": "x" * 4000}, (digest,))])
-            journal._accept(fast, [payload], payload.size)
+            journal._actions.accept(fast, [payload], payload.size)
         [payload] = journal._codec.encode([Entry("k", {"x": "x" * 100}, (again,))])
-        journal._accept(fast, [payload], payload.size)
+        journal._actions.accept(fast, [payload], payload.size)
         journal._store.drop(fast.id, [place.head for place in list(journal._store.index(fast.id).places())[:1]])
 
     journal._submit(both)

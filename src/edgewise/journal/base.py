@@ -35,12 +35,13 @@ class WhenFull(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why records were dropped."""
+    """Why records were dropped. ``gone``: they were no longer kept when another node was to take them."""
 
     FULL = "full"
     EXPIRED = "expired"
     DEAD_LETTER = "dead_letter"
     CORRUPT = "corrupt"
+    GONE = "gone"
 
 
 class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +125,37 @@ class Packed(msgspec.Struct, frozen=True, array_like=True):
     first: int
     last: int
     content: bytes
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True):
+    """Sequences ``first``..``last`` of a stream, of which there are no records any more, and why."""
+
+    first: int
+    last: int
+    reason: Reason
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a stream on its way to another node: what there is and what is missing, together without a gap."""
+
+    node: str
+    stream: str
+    packed: tuple[Packed, ...]
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """Its last sequence."""
+        ends = [part.last for part in self.packed] + [part.last for part in self.missing]
+        return max(ends)
+
+
+class StreamState(msgspec.Struct, frozen=True, array_like=True):
+    """How far a stream goes: its newest sequence that is on disk."""
+
+    node: str
+    stream: str
+    last: int
 
 
 class Cipher(Protocol):
@@ -241,4 +273,70 @@ class Upkeep(Protocol):
 
     def verify(self) -> int:
         """Reads and checks everything; damaged blocks go to the ledger as ``corrupt``. Returns how many there were."""
+        ...
+
+
+class Custody(Protocol):
+    """Optional ability: handing records to another node, and keeping those of others.
+
+    A stream of another node is kept under that node's name and sequences. Where a stream's name is asked for it is
+    called ``node/stream``; it can be read, claimed and acknowledged as any other, but not appended to.
+
+    Whoever hands records on *follows* a stream: a consumer that claims nothing, since the receiver remembers how far it
+    got, and so never loses a record as a dead letter.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Made with the journal, and another one when it is made anew: sequences then start from 1 again."""
+        ...
+
+    def streams(self) -> list[StreamState]:
+        """All streams, the node's own first."""
+        ...
+
+    def follow(self, stream: str, consumer: str) -> int:
+        """Registers a follower, as the first claim does a consumer; returns how far it got."""
+        ...
+
+    def advance(self, stream: str, consumer: str, through: int) -> None:
+        """Acknowledges all records up to ``through``; a no-op when they are.
+
+        Raises:
+            ConflictError: The stream does not go as far.
+        """
+        ...
+
+    def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:
+        """What a receiver that has everything up to ``after`` is to have next; None when there is nothing.
+
+        Packed, about ``max_bytes``, at least one part. What is missing comes with the reason that the ledger gives the
+        follower.
+        """
+        ...
+
+    def take(self, batches: Sequence[Batch]) -> None:
+        """Accepts records of other nodes, all or none; once it returns they are durable. What was taken before is
+        recognised and passed over.
+
+        Raises:
+            InputError: They are not what a child may send, or cannot be read.
+            ConflictError: A batch does not join on; the fact ``expected`` says what comes next.
+            StorageFullError: There is no room beside what still waits for a consumer.
+        """
+        ...
+
+    def skip(self, stream: str, through: int) -> None:
+        """Goes on after ``through``: the receiver has seen sequences that this journal does not know of (it was put
+        back from a copy, or the disk lost what it had promised to keep). They are entered in the ledger as ``gone``.
+        """
+        ...
+
+    def news(self, seen: int, *, timeout_s: float) -> int:
+        """Waits until anything was accepted since ``seen`` (0 at first) was returned; returns a new such number, or
+        the same on a timeout.
+
+        Raises:
+            ClosedError: The journal was closed, also while waiting.
+        """
         ...

@@ -60,6 +60,10 @@ class Cursor(msgspec.Struct, frozen=True):
         self.check_lent(through)
         return msgspec.structs.replace(self, acked=through, delivered=self.delivered + kept, lease_until=lease_until)
 
+    def advance(self, through: int, *, kept: int) -> Cursor:
+        """After all up to ``through`` were acknowledged by a follower, which was lent nothing."""
+        return msgspec.structs.replace(self, acked=through, delivered=self.delivered + kept)
+
     def check_lent(self, through: int) -> None:
         """Refuses an acknowledgement past what was lent."""
         if through > max(self.lent, self.acked):

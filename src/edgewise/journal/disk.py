@@ -1,7 +1,7 @@
 """A journal on disk: blocks in segment files, the rest in one SQLite database, one sync for many appends.
 
 Everything that changes goes through ``GroupCommit``: one thread at a time runs the gathered actions, and what they
-staged is written as one group (``store``). What the actions need to know of each stream is kept in memory (``_Stream``)
+staged is written as one group (``store``). What the actions need to know of each stream is kept in memory (``Stream``)
 and is read anew from the disk when a group fails, so memory never runs ahead of the disk. Other threads read beside it.
 Blocks: ``blocks``, ``frames``; where they lie: ``index``, ``segments``; what is let go: ``retention``; consumers:
 ``cursors``; another process reads with ``reader``.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import logging
 import os
 import sqlite3
@@ -21,19 +22,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from msgspec import structs
-
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError, NotFoundError
-from edgewise.journal import blocks, carry, retention
-from edgewise.journal.base import Balance, Cipher, Claim, Loss, Reason, StreamSettings, WhenFull
+from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError
+from edgewise.journal import blocks, carry, custody
+from edgewise.journal.actions import Actions, Stream
+from edgewise.journal.base import Balance, Batch, Cipher, Claim, Loss, Packed, StreamSettings, StreamState, WhenFull
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.codec import Codec, Payload
-from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database, Tables
 from edgewise.journal.group import GroupCommit, Work
+from edgewise.journal.index import Place
 from edgewise.journal.proof import balances, read_losses
-from edgewise.journal.refusals import check_claim, closed, never_claimed, stream_full, too_large, unknown_stream
+from edgewise.journal.refusals import check_claim, closed, not_appended_to, stream_full, too_large, unknown_stream
 from edgewise.journal.segments import translate
 from edgewise.journal.store import BlockStore
 from edgewise.journal.stored import fetch
@@ -44,33 +44,12 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_LEDGER_SPAN_NS = 3600 * 10**9  # lines of the ledger are joined within an hour
 _SEGMENT_BYTES = 4 << 20, 32 << 20  # smallest and largest
 _SEGMENTS = 16  # a segment has this part of what all streams may keep
+_HELD = StreamSettings(when_full=WhenFull.BLOCK)
+_GIVE_RATIO = 16  # readings get so much smaller by packing
+_GIVE_BLOCKS = 1 << 16
 _PAGE_RECORDS = 4096
-
-
-class _Stream:
-    """What the writer knows of one stream. Changed by the leading thread only."""
-
-    __slots__ = ("bytes", "consumers", "delivered", "durable", "floor", "id", "last", "name", "oldest_ns", "settings")
-
-    def __init__(self, number: int, name: str, settings: StreamSettings) -> None:
-        self.id = number
-        self.name = name
-        self.settings = settings
-        self.last = 0
-        self.durable = 0  # ``last`` as of the newest group that is on disk
-        self.floor = 0  # everything up to here was removed by retention
-        self.delivered = 0
-        self.bytes = 0
-        self.oldest_ns: int | None = None
-        self.consumers: dict[str, Cursor] = {}
-
-    @property
-    def done(self) -> int:
-        """Every consumer is done with the records up to here; 0 when there is none."""
-        return min((cursor.acked for cursor in self.consumers.values()), default=0)
 
 
 class DiskJournal:
@@ -84,6 +63,8 @@ class DiskJournal:
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
         segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
         cipher: Encrypts what is written from now on, and opens what was encrypted.
+        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held_bytes: Bound of all streams of other nodes together.
 
     Raises:
         ConflictError: Another process has the journal open.
@@ -101,20 +82,21 @@ class DiskJournal:
         blobs: BlobStore | None = None,
         segment_bytes: int = 0,
         cipher: Cipher | None = None,
+        held: StreamSettings | None = None,
+        held_bytes: int = 2 << 30,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._settings = dict(streams)
         self._node = node
+        self._settings = frozenset(streams)
         self._codec = Codec(cipher)
         self._blobs = blobs
         _make_folder(folder)
         self._closed = False
-        self._streams: dict[str, _Stream] = {}
         self._changed = threading.Condition()
         self._waiting = 0
-        self._released = 0
+        self._news = 1
         self._group = GroupCommit(self._run)
-        fitted = sum(settings.max_bytes for settings in self._settings.values()) // _SEGMENTS
+        fitted = sum(settings.max_bytes for settings in streams.values()) // _SEGMENTS
         segment_bytes = segment_bytes or min(max(fitted, _SEGMENT_BYTES[0]), _SEGMENT_BYTES[1])
         with contextlib.ExitStack() as opened:
             opened.callback(os.close, _lock(folder))
@@ -131,8 +113,8 @@ class DiskJournal:
                     )
                 )
             )
-            self._age = retention.AgeClock(self._clock, *self._open())
-            self._submit(self._reconcile)
+            self._actions = self._open(node, streams, held or _HELD, held_bytes)
+            self._submit(self._actions.reconcile)
             if blobs:
                 blobs.adopt(self._store.blobs())
             self.retain()
@@ -147,7 +129,7 @@ class DiskJournal:
         size = sum(payload.size for payload in payloads)
         if size > target.settings.max_bytes:
             raise too_large(stream, size, limit=target.settings.max_bytes)
-        accepted = self._group.submit(functools.partial(self._accept, target, payloads, size), size=size)
+        accepted = self._group.submit(functools.partial(self._actions.accept, target, payloads, size), size=size)
         return accepted if accepted is not None else self._append_when_free(target, payloads, size)
 
     def read(
@@ -166,9 +148,9 @@ class DiskJournal:
             for file, segment, place in located:
                 block = fetch(file, segment, target.id, place)
                 try:
-                    records = self._codec.decode(block, node=self._node, stream=stream)
+                    records = self._codec.decode(block, node=target.node, stream=target.name)
                 except CorruptError:
-                    self._submit(self._strike_out, target, place.first)
+                    self._submit(self._actions.strike_out, target, place.first)
                     break
                 found += (
                     record
@@ -197,7 +179,7 @@ class DiskJournal:
             if cursor and (cursor.acked >= target.durable or cursor.leased(self._clock.monotonic())):
                 self._check_open()
                 return None
-            lent = self._submit(self._lend, target, consumer, limit)
+            lent = self._submit(self._actions.lend, target, consumer, limit)
             if not lent:
                 return None
             records = self.read(stream, after=lent.lent_first - 1, before=lent.lent + 1, limit=limit)
@@ -208,29 +190,104 @@ class DiskJournal:
     def ack(self, stream: str, consumer: str, through: int) -> None:
         """See ``base.Journal``."""
         target = self._known(stream)
-        self._submit(self._acknowledge, target, consumer, through)
+        self._submit(self._actions.acknowledge, target, consumer, through)
 
     def release(self, stream: str, consumer: str) -> None:
         """See ``base.Consumers``."""
-        target = self._known(stream)
-
-        def action() -> None:
-            if cursor := target.consumers.get(consumer):
-                self._keep(target, consumer, cursor.release())
-
-        self._submit(action)
+        self._submit(self._actions.release, self._known(stream), consumer)
 
     def forget(self, stream: str, consumer: str) -> None:
         """See ``base.Consumers``."""
+        self._submit(self._actions.forget, self._known(stream), consumer)
+
+    # Other nodes' records.
+
+    @property
+    def identity(self) -> str:
+        """See ``base.Custody``."""
+        return self._actions.identity
+
+    def streams(self) -> list[StreamState]:
+        """See ``base.Custody``."""
+        self._check_open()
+        streams = list(self._actions.streams.values())
+        streams.sort(key=lambda stream: stream.held)
+        return [StreamState(stream.node, stream.name, stream.durable) for stream in streams]
+
+    def follow(self, stream: str, consumer: str) -> int:
+        """See ``base.Custody``."""
         target = self._known(stream)
+        check_claim(consumer, 1)
+        if cursor := target.consumers.get(consumer):
+            self._check_open()
+            return cursor.acked
+        return self._submit(self._actions.follow, target, consumer)
 
-        def action() -> None:
-            if target.consumers.pop(consumer, None):
-                self._database.change("delete_consumer", target.id, consumer)
-                self._database.change("delete_losses", target.id, consumer)
-                self._released += 1
+    def advance(self, stream: str, consumer: str, through: int) -> None:
+        """See ``base.Custody``."""
+        check_claim(consumer, 1)
+        self._submit(self._actions.advance, self._known(stream), consumer, through)
 
-        self._submit(action)
+    def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:
+        """See ``base.Custody``."""
+        target = self._known(stream)
+        while True:
+            self._check_open()
+            durable = target.durable
+            if after >= durable:
+                return None
+            try:
+                packed = tuple(self._packed(target, after=after, through=durable, max_bytes=max_bytes))
+            except CorruptError as error:
+                self._submit(self._actions.strike_out, target, int(str(error.facts["first"])))
+                continue
+            through = packed[-1].last if packed else durable
+            told = self._submit(self._actions.missing, target, consumer, after, through)
+            return custody.batch(
+                target.node, target.name, packed, custody.missing(packed, after=after, through=through, told=told)
+            )
+
+    def take(self, batches: Sequence[Batch]) -> None:
+        """See ``base.Custody``."""
+        custody.check(batches, node=self._node)
+        payloads = {part: self._codec.take(part) for batch in batches for part in batch.packed}
+        size = sum(payload.size for payload in payloads.values())
+        self._group.submit(functools.partial(self._actions.take, batches, payloads), size=size)
+
+    def skip(self, stream: str, through: int) -> None:
+        """See ``base.Custody``."""
+        self._submit(self._actions.skip, self._target(stream), through)
+
+    def news(self, seen: int, *, timeout_s: float) -> int:
+        """See ``base.Custody``."""
+        with self._awaiting():
+            self._changed.wait_for(lambda: self._closed or self._news != seen, timeout_s)
+        self._check_open()
+        return self._news
+
+    def _packed(self, stream: Stream, *, after: int, through: int, max_bytes: int) -> Iterator[Packed]:
+        """Packed records past ``after``, about ``max_bytes`` of them and at most what a batch may hold."""
+        with self._store.lock:
+            places = itertools.takewhile(
+                lambda place: place.first <= through, self._store.index(stream.id).places(after + 1)
+            )
+            taken: list[Place] = []
+            size = 0
+            for place in places:
+                if taken and (size >= _GIVE_RATIO * max_bytes or len(taken) >= _GIVE_BLOCKS):
+                    break
+                taken.append(place)
+                size += place.size
+            located = [self._store.located(place) for place in taken]
+        blocks_of = (fetch(file, segment, stream.id, place) for file, segment, place in located)
+        sent = 0
+        for count, packed in enumerate(
+            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name)
+        ):
+            sent += len(packed.content)
+            if count and (sent > max_bytes or count >= custody.MAX_PARTS // 2):
+                return
+            yield packed
 
     # Upkeep and proof.
 
@@ -244,15 +301,15 @@ class DiskJournal:
 
     def retain(self) -> None:
         """See ``base.Upkeep``."""
-        for stream in self._streams.values():
-            if self._aged(stream):
-                self._submit(self._make_room, stream, 0)
+        for stream in list(self._actions.streams.values()):
+            if self._actions.aged(stream):
+                self._submit(self._actions.make_room, stream, 0)
 
     def verify(self) -> int:
         """See ``base.Upkeep``."""
         return sum(
-            self._submit(self._strike_out, stream, first)
-            for stream in list(self._streams.values())
+            self._submit(self._actions.strike_out, stream, first)
+            for stream in list(self._actions.streams.values())
             for first in list(self._damaged(stream))
         )
 
@@ -268,7 +325,7 @@ class DiskJournal:
         self._wake()
         self._opened.close()
 
-    def _damaged(self, stream: _Stream) -> Iterator[int]:
+    def _damaged(self, stream: Stream) -> Iterator[int]:
         """First sequences of the blocks that fail their checksum."""
         after = 0
         while page := self._store.locate(stream.id, after=after, through=stream.durable, limit=_PAGE_RECORDS):
@@ -279,226 +336,37 @@ class DiskJournal:
 
     # Opening.
 
-    def _open(self) -> tuple[int, int]:
-        """Makes the streams, carries over a journal of the first format; returns what ``_load`` does."""
+    def _open(self, node: str, streams: Mapping[str, StreamSettings], held: StreamSettings, held_bytes: int) -> Actions:
+        """What there is, after a journal of the first format was carried over."""
+        start = functools.partial(
+            Actions,
+            self._database,
+            self._store,
+            codec=self._codec,
+            clock=self._clock,
+            node=node,
+            streams=streams,
+            held=held,
+            held_bytes=held_bytes,
+        )
         try:
-            self._database.change_each("insert_stream", [(self._node, name) for name in self._settings])
-            self._database.commit()
-            stamps = self._load()
+            self._actions = start()
             if carry.needed(self._database):
                 if not self._store.state:
                     self._submit(carry.prepare, self._database, self._store)
-                    self._load()
-                while self._submit(carry.move, self._database, self._store, strike=self._lose):
+                    self._actions.load()
+                while self._submit(carry.move, self._database, self._store, strike=self._actions.carry_over):
                     pass
                 carry.finish(self._database)
-                stamps = self._load()
+                self._actions = start()
             self._database.shrink()
         except sqlite3.Error as error:
             raise self._database.translate(error) from error
-        return stamps
-
-    def _lose(self, number: int, first: int, last: int) -> None:
-        """Accounts for records that were found missing or damaged without a block to strike out."""
-        for stream in self._streams.values():
-            if stream.id == number:
-                self._account(stream, retention.Run(first, last, Reason.CORRUPT))
-                self._store.lose(number, first, last)
-                self._save(stream)
-
-    def _load(self) -> tuple[int, int]:
-        """Reads what is kept in memory from the disk; returns the newest age and wall clock found there."""
-        stamps = [(0, 0)]
-        for number, name, last, delivered, floor in self._database.all("select_streams", self._node):
-            stream = self._streams.get(name) or _Stream(number, name, self._settings.get(name, StreamSettings()))
-            self._streams[name] = stream
-            index = self._store.index(number)
-            stream.delivered, stream.floor = delivered, floor
-            stream.last = stream.durable = max(last, self._store.known(number))
-            stream.bytes = index.size
-            stamps += [index.runs[-1].stamp] if index.runs else []
-            self._find_oldest(stream)
-            stream.consumers = self._load_consumers(stream)
-        return max(stamps)
-
-    def _load_consumers(self, stream: _Stream) -> dict[str, Cursor]:
-        wall, now = self._clock.time_ns(), self._clock.monotonic()
-        consumers = {}
-        for name, *fields, until_ns in self._database.all("select_consumers", stream.id):
-            left = min(max(0.0, (until_ns - wall) / 1e9), stream.settings.lease_s)  # the wall clock may have jumped
-            consumers[name] = structs.replace(Cursor(*fields), lease_until=now + left)
-        return consumers
-
-    def _reconcile(self) -> None:
-        """Accounts for sequences that were given and that nothing shows: what was damaged beyond recognition."""
-        for stream in self._streams.values():
-            for first, last in list(self._store.gaps(stream.id, stream.floor, stream.last)):
-                self._lose(stream.id, first, last)
-
-    # Actions: run by the leading thread, whose changes are one group. They refuse before they change anything.
-
-    def _accept(self, stream: _Stream, payloads: Sequence[Payload], size: int) -> range | None:
-        """Stores payloads; None when the stream is full and its policy is to block."""
-        first = stream.last + 1
-        if self._make_room(stream, size):
-            for payload in payloads:
-                self._insert(stream, payload)
-        elif stream.settings.when_full is WhenFull.BLOCK:
-            return None
-        else:
-            stream.last += sum(payload.records for payload in payloads)
-            self._account(stream, retention.Run(first, stream.last, Reason.FULL))
-            self._store.add_hole(stream.id, first, stream.last)
-            self._save(stream)
-        return range(first, stream.last + 1)
-
-    def _insert(self, stream: _Stream, payload: Payload) -> None:
-        key, last = blocks.position(stream.id, stream.last + 1), stream.last + payload.records
-        aged_ns = self._age.now_ns()
-        block = self._codec.block(payload, key, last=last, time_ns=self._clock.time_ns(), aged_ns=aged_ns)
-        self._store.stage(block, payload.digests)
-        stream.last = last
-        stream.bytes += payload.size
-        if stream.oldest_ns is None:
-            stream.oldest_ns = aged_ns
-
-    def _make_room(self, stream: _Stream, incoming: int) -> bool:
-        """Removes what retention says; whether the incoming bytes fit then."""
-        if stream.bytes + incoming <= stream.settings.max_bytes and not self._aged(stream):
-            return True
-        drops, fits = retention.decide(
-            (place.head for place in self._store.index(stream.id).places()),
-            stream.settings,
-            kept_bytes=stream.bytes,
-            incoming=incoming,
-            now_ns=self._age.now_ns(),
-            done=stream.done,
-        )
-        if drops:
-            stream.floor = drops[-1].head.last
-            self._store.drop(stream.id, [drop.head for drop in drops])
-            for run in retention.runs(drops):
-                self._account(stream, run)
-            stream.bytes -= sum(drop.head.size for drop in drops)
-            self._find_oldest(stream)
-            self._save(stream)
-        return fits
-
-    def _strike_out(self, stream: _Stream, first: int) -> bool:
-        """Removes a block that is damaged, if it still is when read again; whether it was."""
-        place = next(self._store.index(stream.id).places(first), None)
-        if not place or place.first != first or self._codec.sound(self._store.fetch(stream.id, place)):
-            return False
-        self._store.strike(stream.id, place)
-        self._account(stream, retention.Run(first, place.last, Reason.CORRUPT))
-        stream.bytes -= place.size
-        self._find_oldest(stream)
-        self._save(stream)
-        return True
-
-    def _lend(self, stream: _Stream, consumer: str, limit: int) -> Cursor | None:
-        """Lends the next records; the cursor afterwards, or None when there is nothing to lend."""
-        cursor = stream.consumers.get(consumer) or self._register(stream, consumer)
-        now = self._clock.monotonic()
-        if cursor.leased(now):
-            return None
-        while span := self._next(stream, cursor, limit):
-            first, last = span
-            if not cursor.dead(first, max_attempts=stream.settings.max_attempts):
-                cursor = cursor.lend(first, last, lease_until=now + stream.settings.lease_s)
-                self._keep(stream, consumer, cursor)
-                return cursor
-            self._enter(stream, consumer, retention.Run(first, first, Reason.DEAD_LETTER))
-            cursor = cursor.skip(first)
-            self._keep(stream, consumer, cursor)
-        return None
-
-    def _next(self, stream: _Stream, cursor: Cursor, limit: int) -> tuple[int, int] | None:
-        """First and last of the next records to lend, which may have holes between them."""
-        span: tuple[int, int] | None = None
-        for place in self._store.index(stream.id).places(cursor.acked + 1):
-            first = max(place.first, cursor.acked + 1)
-            if span is None:
-                limit = cursor.share(first, limit=limit)
-            through = min(place.last, first + limit - 1)
-            span = (span[0] if span else first, through)
-            limit -= through - first + 1
-            if not limit:
-                break
-        return span
-
-    def _register(self, stream: _Stream, consumer: str) -> Cursor:
-        index = self._store.index(stream.id)
-        start = index.oldest.first - 1 if index.oldest else stream.last
-        kept = index.count(after=start, through=stream.last)
-        cursor = Cursor(start, missed=stream.last - start - kept, acked=start)
-        self._keep(stream, consumer, cursor)
-        return cursor
-
-    def _acknowledge(self, stream: _Stream, consumer: str, through: int) -> None:
-        cursor = stream.consumers.get(consumer)
-        if not cursor:
-            raise never_claimed(stream.name, consumer)
-        cursor.check_lent(through)
-        if through <= cursor.acked:
-            return
-        index = self._store.index(stream.id)
-        kept = index.count(after=cursor.acked, through=through)
-        until = self._clock.monotonic() + stream.settings.lease_s
-        cursor = cursor.acknowledge(through, kept=kept, lease_until=until)
-        if not index.count(after=through, through=cursor.lent):
-            cursor = cursor.release()  # the rest of the claim was dropped meanwhile
-        self._keep(stream, consumer, cursor)
+        return self._actions
 
     def _finish(self) -> None:
         self._closed = True
-        for stream in self._streams.values():
-            self._save(stream)  # so that a lost end of the log shows when it is opened again
-
-    # Parts of actions.
-
-    def _account(self, stream: _Stream, run: retention.Run) -> None:
-        """Enters removed records in the ledger, for each consumer that waited for them and for the stream itself."""
-        for name, cursor in stream.consumers.items():
-            self._enter(stream, name, run._replace(first=max(run.first, cursor.acked + 1)))
-        lost = run._replace(first=max(run.first, stream.done + 1))
-        self._enter(stream, "", lost)
-        stream.delivered += min(lost.first, run.last + 1) - run.first
-
-    def _enter(self, stream: _Stream, consumer: str, run: retention.Run) -> None:
-        """Writes one line of the ledger, or extends the newest one."""
-        count = run.last - run.first + 1
-        if count <= 0 or run.reason is None:
-            return
-        now = self._clock.time_ns()
-        line = self._database.one("select_last_loss", stream.id, consumer)
-        if line and line[1] + 1 == run.first and line[2] == run.reason and abs(now - line[3]) < _LEDGER_SPAN_NS:
-            self._database.change("extend_loss", run.last, count, line[0])
-        else:
-            values = (stream.id, consumer, run.first, run.last, count, run.reason, now)
-            self._database.change("insert_loss", *values)
-
-    def _keep(self, stream: _Stream, consumer: str, cursor: Cursor) -> None:
-        """Stores where a consumer stands."""
-        stream.consumers[consumer] = cursor
-        left = cursor.lease_until - self._clock.monotonic()
-        until_ns = self._clock.time_ns() + int(left * 1e9) if left > 0 else 0
-        values = (cursor.start, cursor.missed, cursor.acked, cursor.delivered)
-        lease = (cursor.lent_first, cursor.lent, cursor.attempts, until_ns)
-        self._database.change("upsert_consumer", stream.id, consumer, *values, *lease)
-        self._released += 1
-
-    def _save(self, stream: _Stream) -> None:
-        """Stores the stream's own figures."""
-        self._database.change("update_stream", stream.last, stream.delivered, stream.floor, stream.id)
-
-    def _find_oldest(self, stream: _Stream) -> None:
-        oldest = self._store.index(stream.id).oldest
-        stream.oldest_ns = oldest.aged_ns if oldest else None
-
-    def _aged(self, stream: _Stream) -> bool:
-        limit_ns = int(stream.settings.max_age_s * 1e9)
-        return stream.oldest_ns is not None and stream.oldest_ns + limit_ns <= self._age.now_ns()
+        self._actions.finish()
 
     # Running actions.
 
@@ -514,7 +382,7 @@ class DiskJournal:
         try:
             self._store.maintain()
             with self._store.lock:
-                self._heal()
+                self._actions.heal()
                 for work in group:
                     self._attempt(work)
             self._store.flush()
@@ -522,14 +390,6 @@ class DiskJournal:
             self._undo()
             raise self._database.translate(error) from error
         self._settle()
-
-    def _heal(self) -> None:
-        """Strikes out what the store found damaged."""
-        damaged, self._store.damaged[:] = list(self._store.damaged), ()
-        for number, first in damaged:
-            for stream in self._streams.values():
-                if stream.id == number:
-                    self._strike_out(stream, first)
 
     def _attempt(self, work: Work[object]) -> None:
         try:
@@ -542,12 +402,15 @@ class DiskJournal:
     def _undo(self) -> None:
         with self._store.lock:
             self._store.undo()
-            self._load()
+            self._actions.load()
 
     def _settle(self) -> None:
         """Tells everyone concerned what the group changed."""
-        for stream in self._streams.values():
-            stream.durable = stream.last
+        if self._actions.touched:
+            for stream in self._actions.touched:
+                stream.durable = stream.last
+            self._actions.touched.clear()
+            self._news += 1
         held, freed = self._store.settle()
         if self._blobs and (held or freed):
             self._blobs.hold(held)
@@ -571,12 +434,12 @@ class DiskJournal:
         with self._changed:
             self._changed.notify_all()
 
-    def _append_when_free(self, stream: _Stream, payloads: Sequence[Payload], size: int) -> range:
+    def _append_when_free(self, stream: Stream, payloads: Sequence[Payload], size: int) -> range:
         """Tries again whenever records were removed or acknowledged, until the stream's timeout."""
         deadline = time.monotonic() + stream.settings.block_timeout_s  # a thread waits in the machine's time
         while True:
-            seen = self._released
-            accepted = self._submit(self._accept, stream, payloads, size)
+            seen = self._actions.released
+            accepted = self._submit(self._actions.accept, stream, payloads, size)
             if accepted is not None:
                 return accepted
             left = deadline - time.monotonic()
@@ -586,24 +449,20 @@ class DiskJournal:
 
     def _await_release(self, seen: int, timeout_s: float) -> None:
         with self._awaiting():
-            self._changed.wait_for(lambda: self._closed or self._released != seen, timeout_s)
+            self._changed.wait_for(lambda: self._closed or self._actions.released != seen, timeout_s)
 
     # Names.
 
-    def _known(self, stream: str) -> _Stream:
-        if found := self._streams.get(stream):
+    def _known(self, stream: str) -> Stream:
+        streams = self._actions.streams
+        if found := streams.get(stream):
             return found
-        raise unknown_stream(stream, self._streams)
+        raise unknown_stream(stream, [name for name, each in streams.items() if not each.held])
 
-    def _target(self, stream: str) -> _Stream:
+    def _target(self, stream: str) -> Stream:
         found = self._known(stream)
-        if stream not in self._settings:
-            raise NotFoundError(
-                f"Stream {stream!r} is no longer in the settings: it can be read, not appended to.",
-                hint=f"Add journal.{stream} to the settings.",
-                kind="stream",
-                name=stream,
-            )
+        if found.held or stream not in self._settings:
+            raise not_appended_to(stream)
         return found
 
     def _check_open(self) -> None:

@@ -6,18 +6,42 @@ It keeps every promise of ``base`` but durability, with plain lists under one lo
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+from msgspec.structs import replace
+
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.journal import blocks, retention
-from edgewise.journal.base import Balance, Claim, Loss, Reason, StreamSettings, WhenFull
+from edgewise.journal import blocks, custody, retention
+from edgewise.journal.base import (
+    Balance,
+    Batch,
+    Claim,
+    Loss,
+    Missing,
+    Packed,
+    Reason,
+    StreamSettings,
+    StreamState,
+    WhenFull,
+)
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
-from edgewise.journal.refusals import check_claim, closed, never_claimed, stream_full, too_large, unknown_stream
+from edgewise.journal.refusals import (
+    check_claim,
+    closed,
+    custody_full,
+    never_claimed,
+    not_appended_to,
+    not_so_far,
+    stream_full,
+    too_large,
+    unknown_stream,
+)
 from edgewise.types import Entry, Record
 
 _codec = Codec()
@@ -38,6 +62,14 @@ class _Stream:
     def done(self) -> int:
         return min((cursor.acked for cursor in self.consumers.values()), default=0)
 
+    @property
+    def size(self) -> int:
+        return sum(block.size for block in self.kept)
+
+    @property
+    def heads(self) -> list[retention.Head]:
+        return [retention.Head(block.first, block.last, block.aged_ns, block.size) for block in self.kept]
+
     def records(self, *, after: int = 0, through: int = blocks.MAX_SEQUENCE) -> Iterator[Record]:
         for block in self.kept:
             if block.last > after and block.first <= through:
@@ -53,6 +85,8 @@ class MemoryJournal:
         streams: Bounds of each stream.
         clock: Time; the machine's own by default.
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
+        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held_bytes: Bound of all streams of other nodes together.
     """
 
     def __init__(
@@ -62,8 +96,14 @@ class MemoryJournal:
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
+        held: StreamSettings | None = None,
+        held_bytes: int = 2 << 30,
     ) -> None:
+        self.identity = secrets.token_hex(16)
         self._node = node
+        self._held = held or StreamSettings(when_full=WhenFull.BLOCK)
+        self._held_bytes = held_bytes
+        self._news = 1
         self._clock = clock or SystemClock()
         self._age = retention.AgeClock(self._clock)
         self._blobs = blobs
@@ -76,7 +116,7 @@ class MemoryJournal:
         payloads = _codec.encode(entries) if entries else []
         size = sum(payload.size for payload in payloads)
         with self._changed:
-            target = self._stream(stream)
+            target = self._own(stream)
             if size > target.settings.max_bytes:
                 raise too_large(stream, size, limit=target.settings.max_bytes)
             deadline = time.monotonic() + target.settings.block_timeout_s
@@ -87,7 +127,7 @@ class MemoryJournal:
             first = target.last + 1
             for payload in payloads:
                 self._take(target, payload, keep=fits)
-            self._changed.notify_all()
+            self._tell()
             return range(first, target.last + 1)
 
     def read(
@@ -159,6 +199,95 @@ class MemoryJournal:
             self._changed.wait_for(lambda: self._closed or target.last > after, timeout_s)
             return self._stream(stream).last
 
+    def streams(self) -> list[StreamState]:
+        """See ``base.Custody``."""
+        with self._changed:
+            self._check_open()
+            streams = sorted(self._streams.values(), key=lambda stream: stream.node != self._node)
+            return [StreamState(stream.node, stream.name, stream.last) for stream in streams]
+
+    def follow(self, stream: str, consumer: str) -> int:
+        """See ``base.Custody``."""
+        check_claim(consumer, 1)
+        with self._changed:
+            target = self._stream(stream)
+            return target.consumers.setdefault(consumer, self._register(target)).acked
+
+    def advance(self, stream: str, consumer: str, through: int) -> None:
+        """See ``base.Custody``."""
+        check_claim(consumer, 1)
+        with self._changed:
+            target = self._stream(stream)
+            if through > target.last:
+                raise not_so_far(stream, through, last=target.last)
+            cursor = target.consumers.get(consumer) or self._register(target)
+            if through > cursor.acked:
+                kept = sum(1 for _ in target.records(after=cursor.acked, through=through))
+                cursor = cursor.advance(through, kept=kept)
+            target.consumers[consumer] = cursor
+            self._changed.notify_all()
+
+    def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:
+        """See ``base.Custody``."""
+        with self._changed:
+            target = self._stream(stream)
+            if after >= target.last:
+                return None
+            kept = [block for block in target.kept if block.last > after]
+            packed: list[Packed] = []
+            for part in _codec.packed(kept, after=after, node=target.node, stream=target.name):
+                if packed and sum(len(each.content) for each in packed) + len(part.content) > max_bytes:
+                    break
+                packed.append(part)
+            told = [
+                Missing(loss.first, loss.last, loss.reason) for loss in target.losses if loss.consumer in {consumer, ""}
+            ]
+            through = packed[-1].last if packed else target.last
+            missing = custody.missing(packed, after=after, through=through, told=told)
+            return custody.batch(target.node, target.name, packed, missing)
+
+    def take(self, batches: Sequence[Batch]) -> None:
+        """See ``base.Custody``."""
+        custody.check(batches, node=self._node)
+        payloads = {part: _codec.take(part) for batch in batches for part in batch.packed}
+        with self._changed:
+            self._check_open()
+            fresh = []
+            for batch in batches:
+                known = self._streams.get(custody.key_of(batch.node, batch.stream))
+                fresh.append((batch, custody.admit(batch, mark=known.last if known else 0)))
+            size = 0
+            for batch, parts in fresh:
+                incoming = sum(payloads[part].size for part in parts if isinstance(part, Packed))
+                size += incoming
+                if not self._make_room(self._custody(batch), incoming):
+                    raise custody_full(limit=self._held_bytes)
+            if not self._make_held_room(size):
+                raise custody_full(limit=self._held_bytes)
+            for batch, parts in fresh:
+                target = self._custody(batch)
+                for part in parts:
+                    if isinstance(part, Packed):
+                        self._take(target, payloads[part], keep=True)
+                    else:
+                        self._miss(target, part.last, part.reason)
+            self._tell()
+
+    def skip(self, stream: str, through: int) -> None:
+        """See ``base.Custody``."""
+        with self._changed:
+            target = self._own(stream)
+            if through > target.last:
+                self._miss(target, through, Reason.GONE)
+                self._tell()
+
+    def news(self, seen: int, *, timeout_s: float) -> int:
+        """See ``base.Custody``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._news != seen, timeout_s)
+            self._check_open()
+            return self._news
+
     def audit(self) -> list[Balance]:
         """See ``base.Journal``."""
         with self._changed:
@@ -196,30 +325,65 @@ class MemoryJournal:
     def _stream(self, name: str) -> _Stream:
         self._check_open()
         if name not in self._streams:
-            raise unknown_stream(name, self._streams)
+            raise unknown_stream(name, [key for key, each in self._streams.items() if each.node == self._node])
         return self._streams[name]
+
+    def _own(self, name: str) -> _Stream:
+        found = self._stream(name)
+        if found.node != self._node:
+            raise not_appended_to(name)
+        return found
+
+    def _custody(self, batch: Batch) -> _Stream:
+        fresh = _Stream(batch.node, batch.stream, self._held)
+        return self._streams.setdefault(custody.key_of(batch.node, batch.stream), fresh)
+
+    def _tell(self) -> None:
+        self._news += 1
+        self._changed.notify_all()
 
     def _take(self, stream: _Stream, payload: Payload, *, keep: bool) -> None:
         first, last = stream.last + 1, stream.last + payload.records
-        stream.last = last
         if not keep:
-            self._account(stream, retention.Run(first, last, Reason.FULL))
+            self._miss(stream, last, Reason.FULL)
             return
+        stream.last = last
         times = {"time_ns": self._clock.time_ns(), "aged_ns": self._age.now_ns()}
         stream.kept.append(_codec.block(payload, blocks.position(0, first), last=last, **times))
         if self._blobs:
             self._blobs.hold(payload.digests)
 
+    def _miss(self, stream: _Stream, last: int, reason: Reason) -> None:
+        first, stream.last = stream.last + 1, last
+        self._account(stream, retention.Run(first, last, reason))
+
     def _make_room(self, stream: _Stream, incoming: int) -> bool:
-        heads = [retention.Head(block.first, block.last, block.aged_ns, block.size) for block in stream.kept]
-        drops, fits = retention.decide(
-            heads,
-            stream.settings,
-            kept_bytes=sum(head.size for head in heads),
+        verdict = self._decide(stream, stream.settings, incoming)
+        self._drop(stream, verdict.drops)
+        return verdict.fits
+
+    def _make_held_room(self, incoming: int) -> bool:
+        held = [stream for stream in self._streams.values() if stream.node != self._node]
+        excess = sum(stream.size for stream in held) + incoming - self._held_bytes
+        for stream in sorted(held, key=lambda stream: -stream.size):
+            if excess > 0:
+                before = stream.size
+                lower = replace(stream.settings, max_bytes=max(0, before - excess))
+                self._drop(stream, self._decide(stream, lower, 0).drops)
+                excess -= before - stream.size
+        return excess <= 0
+
+    def _decide(self, stream: _Stream, settings: StreamSettings, incoming: int) -> retention.Verdict:
+        return retention.decide(
+            stream.heads,
+            settings,
+            kept_bytes=stream.size,
             incoming=incoming,
             now_ns=self._age.now_ns(),
             done=stream.done,
         )
+
+    def _drop(self, stream: _Stream, drops: Sequence[retention.Drop]) -> None:
         gone = (
             {digest for record in stream.records(through=drops[-1].head.last) for digest in record.blobs}
             if drops
@@ -231,7 +395,6 @@ class MemoryJournal:
         if self._blobs and gone:
             streams = self._streams.values()
             self._blobs.let_go(gone.difference(*(record.blobs for each in streams for record in each.records())))
-        return fits
 
     def _register(self, stream: _Stream) -> Cursor:
         start = stream.kept[0].first - 1 if stream.kept else stream.last
@@ -249,7 +412,7 @@ class MemoryJournal:
         count = run.last - run.first + 1
         if count > 0 and run.reason is not None:
             values = (run.first, run.last, count, run.reason, self._clock.time_ns())
-            stream.losses.append(Loss(self._node, stream.name, consumer, *values))
+            stream.losses.append(Loss(stream.node, stream.name, consumer, *values))
 
     def _balances(self, stream: _Stream) -> Iterator[Balance]:
         def dropped(consumer: str, start: int) -> int:
@@ -259,8 +422,8 @@ class MemoryJournal:
             return sum(1 for _ in stream.records(after=acked))
 
         name = stream.name
-        yield Balance(self._node, name, "", stream.last, stream.delivered, pending(0), dropped("", 0))
+        yield Balance(stream.node, name, "", stream.last, stream.delivered, pending(0), dropped("", 0))
         for consumer, cursor in sorted(stream.consumers.items()):
             produced = stream.last - cursor.start - cursor.missed
             counts = (produced, cursor.delivered, pending(cursor.acked), dropped(consumer, cursor.start))
-            yield Balance(self._node, name, consumer, *counts)
+            yield Balance(stream.node, name, consumer, *counts)

@@ -2,8 +2,6 @@
 INSERT INTO streams (node, name) VALUES (?, ?) ON CONFLICT DO NOTHING
 -- name: select_stream
 SELECT id FROM streams WHERE node = ? AND name = ?
--- name: select_streams
-SELECT id, name, last, delivered, floor FROM streams WHERE node = ?
 -- name: select_every_stream
 SELECT id, node, name, last, delivered, floor FROM streams ORDER BY id
 -- name: update_stream
@@ -13,6 +11,10 @@ UPDATE streams SET last = ?, delivered = ?, floor = ? WHERE id = ?
 SELECT state FROM log
 -- name: update_state
 UPDATE log SET state = ?
+-- name: select_identity
+SELECT identity FROM log
+-- name: update_identity
+UPDATE log SET identity = ?
 -- name: insert_segment
 INSERT INTO segments (number, salt) VALUES (?, ?)
 -- name: update_segment
@@ -77,6 +79,8 @@ UPDATE losses SET last = ?, count = count + ? WHERE id = ?
 DELETE FROM losses WHERE stream = ? AND consumer = ?
 -- name: sum_losses
 SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ? AND first > ?
+-- name: select_missing
+SELECT first, last, reason FROM losses WHERE stream = ? AND consumer IN (?, '') AND last > ? AND first <= ?
 -- name: select_losses
 SELECT node, name, consumer, first, losses.last, count, reason, time_ns
 FROM losses JOIN streams ON streams.id = losses.stream

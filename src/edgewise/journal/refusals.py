@@ -21,6 +21,12 @@ def unknown_stream(name: str, known: Iterable[str]) -> NotFoundError:
     return NotFoundError(f"The journal has no stream {name!r}.", hint=hint, kind="stream", name=name)
 
 
+def not_appended_to(name: str) -> NotFoundError:
+    """A stream that is kept, but that this node does not write (any more)."""
+    hint = "Its own node appends to it." if "/" in name else f"Add journal.{name} to the settings."
+    return NotFoundError(f"Stream {name!r} can be read here, not appended to.", hint=hint, kind="stream", name=name)
+
+
 def too_large(stream: str, size: int, *, limit: int) -> TooLargeError:
     """One append that is larger than its whole stream."""
     return TooLargeError(
@@ -48,6 +54,29 @@ def never_claimed(stream: str, consumer: str) -> ConflictError:
         hint="Claim records before acknowledging them.",
         stream=stream,
         consumer=consumer,
+    )
+
+
+def not_so_far(stream: str, through: int, *, last: int) -> ConflictError:
+    """An acknowledgement of what is not there."""
+    return ConflictError(
+        f"Stream {stream!r} goes as far as {last}, not {through}.", stream=stream, through=through, last=last
+    )
+
+
+def custody_full(*, limit: int) -> StorageFullError:
+    """No room for the records of other nodes."""
+    return StorageFullError(
+        "The room for other nodes' records is used up, and all of them still wait for a consumer.",
+        hint="Records stay with the children until there is room; raise journal bounds, or see to the consumer.",
+        limit=limit,
+    )
+
+
+def too_many_streams(*, limit: int) -> TooLargeError:
+    """More streams of other nodes than a journal holds."""
+    return TooLargeError(
+        f"The journal holds {limit} streams already.", hint="Give children another parent.", limit=limit
     )
 
 

@@ -132,7 +132,11 @@ class BlockStore:
         """The blocks that hold some records, for ``stored.fetch`` without the lock."""
         with self.lock:
             places = locate(self.index(stream), after=after, through=through, limit=limit, newest_first=newest_first)
-            return [Located(*self._open(place.segment), place) for place in places]
+            return [self.located(place) for place in places]
+
+    def located(self, place: Place) -> Located:
+        """A block with its file, for ``stored.fetch`` without the lock; to be asked under it."""
+        return Located(*self._open(place.segment), place)
 
     def fetch(self, stream: int, place: Place) -> Block:
         """Reads one block."""
