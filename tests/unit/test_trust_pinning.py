@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -47,22 +47,18 @@ class Server:
 
     def _serve(self) -> None:
         while True:
-            plain, _ = self._socket.accept()
-            plain.settimeout(20)
             try:
-                with self._context.wrap_socket(plain, server_side=True) as secured:
-                    if said := secured.recv(64):
-                        self.heard.append(said)
-                        secured.sendall(said)
-            except OSError:  # the client went away, or was refused
-                plain.close()
-            if said == b"stop":
+                plain, _ = self._socket.accept()
+            except OSError:  # stopped
                 return
+            plain.settimeout(20)
+            with plain, suppress(OSError), self._context.wrap_socket(plain, server_side=True) as secured:
+                if said := secured.recv(64):
+                    self.heard.append(said)
+                    secured.sendall(said)
 
     def stop(self) -> None:
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
-        assert say(self.port, asking_context(), b"stop") == b"stop"
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(20)
         self._socket.close()
 
@@ -232,12 +228,9 @@ def test_a_flash_card_is_not_written_for_every_answer(tmp_path: Path) -> None:
     assert (tmp_path / "floor").read_bytes() != before
 
 
-@pytest.mark.parametrize("content", ["", "soon", "-1", "9" * 100 + "x"])
+@pytest.mark.parametrize("content", ["", "soon", "-1", "1.5"])
 def test_a_floor_that_cannot_be_read_is_told(content: str, tmp_path: Path) -> None:
     (tmp_path / "floor").write_text(content)
-    if content.isdigit() or content.startswith("9"):
-        content = ""
-        (tmp_path / "floor").write_text("x")
     with pytest.raises(CorruptError, match="holds no time"):
         TimeFloor(tmp_path / "floor")
 

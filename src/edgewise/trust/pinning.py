@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from typing import Any
 
 import msgspec
 from cryptography import x509
@@ -144,16 +143,16 @@ def translate(error: ssl.SSLError) -> EdgewiseError:
     Returns:
         ``AccessError`` with ``wrong_fingerprint``, ``expired`` or ``weak_tls``; ``UnavailableError`` for anything else.
     """
-    cause: Any = error
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code == _EXPIRED:
             return refusal(Reason.EXPIRED, error.verify_message)
         return refusal(
             Reason.WRONG_FINGERPRINT, f"Whoever answers is not the parent that was pinned: {error.verify_message}"
         )
-    if cause.reason in _WEAK:
+    reason = getattr(error, "reason", None)  # only the errors that OpenSSL makes have one
+    if reason in _WEAK:
         return refusal(Reason.WEAK_TLS, "Whoever answers does not speak TLS 1.3")
-    return UnavailableError(f"The parent's connection failed: {cause.reason or error}", hint="Retry later.")
+    return UnavailableError(f"The parent's connection failed: {reason or error}", hint="Retry later.")
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
