@@ -299,6 +299,8 @@ class Verifier:
         if access.run != self._run or access.exp <= now * 1000:
             raise refusal(Reason.EXPIRED, "The access token has expired")
         claims, key = self._read_proof(proof, thumbprint=access.cnf.jkt)
+        if claims.sub is not None:
+            raise refusal(Reason.MALFORMED, "With an access token, the proof does not name the node again")
         if claims.ath != _hash_of(token):
             raise refusal(Reason.WRONG_TOKEN, "The proof was made for another access token")
         self._take(claims, access.sub, key, method=method, target=target, now=now)
