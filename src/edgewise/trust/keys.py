@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewise._lib.files import atomic_writer
+from edgewise._lib.files import atomic_writer, fsync_folder
 from edgewise.errors import CorruptError, SettingsError
 
 if TYPE_CHECKING:
@@ -59,3 +59,33 @@ def public_key(text: str) -> Ed25519PublicKey:
 def name_of(key: Ed25519PrivateKey) -> str:
     """The hex form of a key's public half: what it is called in seals."""
     return key.public_key().public_bytes_raw().hex()
+
+
+def next_key(path: Path) -> Ed25519PrivateKey:
+    """The key that is to follow the one in a file; made when there is none, and kept until ``promote_key``.
+
+    Raises:
+        SettingsError: It cannot be read or made, or others on the machine can read it.
+        CorruptError: Its file holds no key.
+    """
+    return open_key(_next_to(path))
+
+
+def promote_key(path: Path) -> None:
+    """Puts the next key in the place of the one in a file, in one step. Nothing when there is none.
+
+    Raises:
+        SettingsError: The file cannot be replaced.
+    """
+    try:
+        if _next_to(path).exists():
+            _next_to(path).replace(path)
+            fsync_folder(path.parent)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: the node's key cannot be replaced: {error.strerror}", hint="Check the path and its permissions."
+        ) from error
+
+
+def _next_to(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
