@@ -13,9 +13,11 @@
     │   ├── RuleError              a rule expression that does not compile or run
     │   ├── NotFoundError          no such model, person, event, blob, ...
     │   ├── ConflictError          it exists already, or is in use
-    │   └── AccessError            no token, a wrong one, or one that may not
+    │   └── AccessError            not signed in, or not allowed
+    │       └── ForbiddenError       signed in, and not allowed
     ├── RetryError               retry later
     │   ├── BusyError              a bounded queue is full
+    │   ├── ThrottledError         too many tries to sign in
     │   ├── UnavailableError       a peer, device or origin does not answer
     │   └── StorageFullError       the disk or the stated bound is full
     └── PermanentError           never retry
@@ -110,9 +112,15 @@ class ConflictError(InputError):
 
 
 class AccessError(InputError):
-    """No token was given, or one that does not allow this."""
+    """Nobody is signed in, or the name, password or token is wrong."""
 
     code = "access_denied"
+
+
+class ForbiddenError(AccessError):
+    """Whoever is signed in may not do this. Facts: ``permission``, the one that is missing."""
+
+    code = "forbidden"
 
 
 class RetryError(EdgewiseError):
@@ -125,6 +133,12 @@ class BusyError(RetryError):
     """A bounded queue is full."""
 
     code = "busy"
+
+
+class ThrottledError(RetryError):
+    """Too many tries to sign in. Facts: ``retry_after_s``."""
+
+    code = "too_many_attempts"
 
 
 class UnavailableError(RetryError):

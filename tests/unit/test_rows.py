@@ -15,7 +15,7 @@ ROWS = [
     {"runtimes", "media", "journal", "link", "trust", "series"},
     {"models"},
     {"convert"},
-    {"zoo", "pipeline", "people", "registry", "rollout", "compress", "learn", "privacy", "lake"},
+    {"zoo", "pipeline", "people", "accounts", "registry", "rollout", "compress", "learn", "privacy", "lake"},
     {"node"},
     {"api", "console", "testing"},
     {"cli"},

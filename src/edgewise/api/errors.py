@@ -18,6 +18,7 @@ from edgewise.errors import (
     ClosedError,
     ConflictError,
     EdgewiseError,
+    ForbiddenError,
     InputError,
     MissingExtraError,
     NotFoundError,
@@ -25,6 +26,7 @@ from edgewise.errors import (
     RetryError,
     SettingsError,
     StorageFullError,
+    ThrottledError,
     TooLargeError,
 )
 
@@ -71,12 +73,14 @@ STATUS: dict[type[EdgewiseError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     ConflictError: HTTPStatus.CONFLICT,
     AccessError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
     CrossSiteError: HTTPStatus.FORBIDDEN,
     MethodError: HTTPStatus.METHOD_NOT_ALLOWED,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     SlowError: HTTPStatus.REQUEST_TIMEOUT,
     HeadersError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     RetryError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ThrottledError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     ClosedError: HTTPStatus.SERVICE_UNAVAILABLE,
     MissingExtraError: HTTPStatus.NOT_IMPLEMENTED,
@@ -116,7 +120,7 @@ def status_of(error: EdgewiseError) -> HTTPStatus:
 
 def headers_of(error: EdgewiseError) -> list[tuple[bytes, bytes]]:
     """Headers that go with an error."""
-    if isinstance(error, BusyError):
+    if isinstance(error, BusyError | ThrottledError):
         return [(b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_S)).encode())]
     if isinstance(error, MethodError):
         return [(b"allow", ", ".join(error.facts["allowed"]).encode())]  # type: ignore[arg-type]

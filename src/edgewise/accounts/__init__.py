@@ -1,0 +1,1 @@
+"""Who may use a node: accounts and their roles, sessions, API tokens, what each may do."""
