@@ -299,11 +299,6 @@ class Actions:
                 else:
                     self._miss(stream, part.last, part.reason)
 
-    def skip(self, stream: Stream, through: int) -> None:
-        """See ``base.Custody``."""
-        if through > stream.last:
-            self._miss(stream, through, Reason.GONE)
-
     def _custody(self, node: str, name: str) -> Stream:
         key = custody.key_of(node, name)
         if key not in self.streams:

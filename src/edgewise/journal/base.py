@@ -326,12 +326,6 @@ class Custody(Protocol):
         """
         ...
 
-    def skip(self, stream: str, through: int) -> None:
-        """Goes on after ``through``: the receiver has seen sequences that this journal does not know of (it was put
-        back from a copy, or the disk lost what it had promised to keep). They are entered in the ledger as ``gone``.
-        """
-        ...
-
     def news(self, seen: int, *, timeout_s: float) -> int:
         """Waits until anything was accepted since ``seen`` (0 at first) was returned; returns a new such number, or
         the same on a timeout.

@@ -254,10 +254,6 @@ class DiskJournal:
         size = sum(payload.size for payload in payloads.values())
         self._group.submit(functools.partial(self._actions.take, batches, payloads), size=size)
 
-    def skip(self, stream: str, through: int) -> None:
-        """See ``base.Custody``."""
-        self._submit(self._actions.skip, self._target(stream), through)
-
     def news(self, seen: int, *, timeout_s: float) -> int:
         """See ``base.Custody``."""
         with self._awaiting():

@@ -273,14 +273,6 @@ class MemoryJournal:
                         self._miss(target, part.last, part.reason)
             self._tell()
 
-    def skip(self, stream: str, through: int) -> None:
-        """See ``base.Custody``."""
-        with self._changed:
-            target = self._own(stream)
-            if through > target.last:
-                self._miss(target, through, Reason.GONE)
-                self._tell()
-
     def news(self, seen: int, *, timeout_s: float) -> int:
         """See ``base.Custody``."""
         with self._changed:

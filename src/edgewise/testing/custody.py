@@ -290,16 +290,6 @@ class CustodyContract:
         hand_over(child, parent)
         assert blobs.stat(digest).held
 
-    def test_a_journal_that_went_back_goes_on_behind_what_its_parent_has(
-        self, start: Callable[..., CustodyJournal]
-    ) -> None:
-        child = start()
-        child.append("events", entries(1, 2))
-        child.skip("events", 10)
-        child.skip("events", 5)
-        assert child.append("events", entries(3)) == range(11, 12)
-        assert [(x.first, x.last, x.reason) for x in joined(child)] == [(3, 10, Reason.GONE)]
-
     def test_who_waits_for_news_sleeps_until_there_are(self, start: Callable[..., CustodyJournal]) -> None:
         child, parent = start(), start("gateway")
         seen = parent.news(0, timeout_s=0)
