@@ -12,10 +12,10 @@ ROOT = Path(edgewise.__file__).parent
 ROWS = [
     {"errors", "types"},
     {"_lib", "telemetry"},
-    {"runtimes", "media", "journal", "link", "trust", "series"},
-    {"models"},
+    {"runtimes", "media", "journal", "trust", "series"},
+    {"models", "link"},
     {"convert"},
-    {"zoo", "pipeline", "people", "accounts", "registry", "rollout", "compress", "learn", "privacy", "lake"},
+    {"zoo", "pipeline", "people", "accounts", "registry", "rollout", "compress", "learn", "privacy", "lake", "fleet"},
     {"node"},
     {"api", "console", "testing"},
     {"cli"},

@@ -1,0 +1,316 @@
+"""Children, invitations and routes in a database; who asks on each request is answered from memory.
+
+Several processes may share the state (a command beside the running node, several centers on one database). What another
+process changed is seen at the next ``refresh``, which the node calls every few seconds: revocation takes that long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from edgewise._lib.clock import Clock
+from edgewise._lib.sqlite import read_statements
+from edgewise._lib.state import Row, State
+from edgewise.errors import ConflictError, NotFoundError, TooLargeError
+from edgewise.trust import joining, rotation, subtree
+from edgewise.trust.joining import Invitation, JoinToken
+from edgewise.trust.proof import Stranger
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MAX_INVITATIONS = 10_000
+# A used invitation is kept for as long after its end, so that who comes late is told why.
+_KEPT_NS = 30 * 86400 * 10**9
+
+_SQL = read_statements(Path(__file__).with_name("queries.sql"))
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A node that joined this one.
+
+    Attributes:
+        name: Its name.
+        key: Its public key, hex.
+        rotations: How often it changed its key.
+        journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
+        labels: What was noted about it when it was invited.
+        joined_ns: When it joined, nanoseconds since the Unix epoch.
+    """
+
+    name: str
+    key: str
+    rotations: int
+    journal: str
+    labels: Mapping[str, str]
+    joined_ns: int
+
+
+class FleetStore:
+    """Who may call as whom. Safe for threads.
+
+    Args:
+        state: Opened with ``MIGRATIONS``; closed with the store.
+        name: Of this node: nobody below it is called so.
+        clock: The wall clock, by which invitations end.
+    """
+
+    def __init__(self, state: State, *, name: str, clock: Clock) -> None:
+        self._state = state
+        self._name = name
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._load()
+
+    def close(self) -> None:
+        """Closes the database. May be called twice."""
+        self._state.close()
+
+    # Answered from memory.
+
+    def key(self, node: str) -> str | None:
+        """The key (hex) that is taken from a child now; None when there is no such child."""
+        child = self._children.get(node)
+        return child.key if child else None
+
+    def is_revoked(self, key: str) -> bool:
+        """Whether nothing is taken from a key any more."""
+        return key in self._revoked
+
+    def child(self, name: str) -> Child:
+        """A child.
+
+        Raises:
+            NotFoundError: None has that name.
+        """
+        if child := self._children.get(name):
+            return child
+        raise NotFoundError(f"No child is named {name!r}", hint="See: edgewise nodes", kind="node", name=name[:64])
+
+    def children(self) -> list[Child]:
+        """All children, by name."""
+        return list(self._children.values())
+
+    def below(self, child: str) -> list[str]:
+        """The nodes that a child brings, itself among them, by name."""
+        with self._lock:
+            return sorted(node for node, route in self._tree.routes.items() if route == child)
+
+    def route(self, node: str) -> str | None:
+        """The child that brings a node; None when nobody does."""
+        return self._tree.route(node)
+
+    def check_speaks(self, caller: str, node: str) -> None:
+        """Refuses a child that speaks for a node that it does not bring.
+
+        Raises:
+            AccessError: ``other_subtree``.
+        """
+        subtree.check_speaks(caller, node, self._tree)
+
+    # Changes.
+
+    def invite(
+        self,
+        fingerprint: str,
+        *,
+        random: Callable[[int], bytes],
+        valid_s: float = 3600.0,
+        node: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> JoinToken:
+        """A join token that may be used once. Arguments and errors as ``trust.joining.invite``.
+
+        Raises:
+            TooLargeError: There are ``MAX_INVITATIONS``.
+        """
+        now_ns = self._clock.time_ns()
+        token, invitation = joining.invite(
+            fingerprint, random=random, time_ns=now_ns, valid_s=valid_s, node=node, labels=labels
+        )
+        with self._changing():
+            self._state.execute(_SQL["forget_invitations"], before_ns=now_ns - _KEPT_NS)
+            row = self._state.one(_SQL["count_invitations"])
+            if row and int(row[0]) >= MAX_INVITATIONS:
+                raise TooLargeError("Too many join tokens are out", hint="Let some expire.", limit=MAX_INVITATIONS)
+            self._state.execute(
+                _SQL["add_invitation"],
+                digest=invitation.digest,
+                expires_ns=invitation.expires_ns,
+                node=invitation.node,
+                labels=_text(invitation.labels),
+            )
+        return token
+
+    def invitations(self) -> list[Invitation]:
+        """What is out, and what was used not long ago; the first to end first."""
+        return [_invitation(row) for row in self._state.all(_SQL["invitations"])]
+
+    def admit(self, stranger: Stranger, secret: bytes, *, journal: str) -> Child:
+        """Lets a node in that shows a join token. Safe to repeat by the same key.
+
+        Args:
+            stranger: Who asks, proved.
+            secret: Of the token.
+            journal: Identity of its journal.
+
+        Raises:
+            AccessError: ``unknown``, ``used``, ``expired`` or ``wrong_name``.
+            ConflictError: A node below this one has the name already.
+        """
+        with self._changing():
+            row = self._state.one(_SQL["invitation"], digest=joining.digest_of(secret))
+            invitation = joining.redeem(
+                _invitation(row) if row else None,
+                secret,
+                node=stranger.node,
+                key=stranger.key,
+                time_ns=self._clock.time_ns(),
+            )
+            self._load()  # what another process changed counts as well
+            known = self._children.get(stranger.node)
+            if known and known.key == stranger.key and known.journal == journal:
+                return known
+            if known:
+                raise ConflictError(
+                    f"There is a node called {stranger.node} already",
+                    hint=f"Choose another name; or, if it is gone for good: edgewise nodes remove {stranger.node}",
+                    name=stranger.node,
+                )
+            self._tree.join(stranger.node)
+            self._state.execute(
+                _SQL["use_invitation"],
+                digest=invitation.digest,
+                used_by=invitation.used_by,
+                node=invitation.node,
+            )
+            self._state.execute(
+                _SQL["add_child"],
+                name=stranger.node,
+                key=stranger.key,
+                journal=journal,
+                labels=_text(invitation.labels),
+                now_ns=self._clock.time_ns(),
+            )
+            self._state.execute(_SQL["add_route"], node=stranger.node, child=stranger.node)
+        return self.child(stranger.node)
+
+    def check_journal(self, child: str, journal: str) -> None:
+        """Refuses a child whose journal is another than the one whose records were taken so far.
+
+        Raises:
+            ConflictError: It was made anew: its sequences begin again, under numbers that are taken.
+        """
+        if self.child(child).journal != journal:
+            raise ConflictError(
+                f"The journal of {child} was made anew; its records cannot be told from those that are here",
+                hint="Join again, under another name: edgewise join URL TOKEN --name NAME",
+                reason="other_journal",
+                name=child,
+            )
+
+    def announce(self, child: str, nodes: Collection[str]) -> None:
+        """A child says which nodes are below it. Errors as ``trust.subtree.Tree.announce``; all or none are taken."""
+        fresh = [node for node in nodes if self._tree.route(node) != child]
+        if not fresh:
+            return
+        with self._changing():
+            self._load()
+            for node in fresh:
+                self._tree.announce(child, node)
+                self._state.execute(_SQL["add_route"], node=node, child=child)
+
+    def release(self, child: str, node: str) -> None:
+        """A node is not below a child any more. Errors as ``trust.subtree.Tree.release``."""
+        with self._changing():
+            self._load()
+            self._tree.release(child, node)
+            self._state.execute(_SQL["remove_route"], node=node)
+
+    def rotate(self, child: str, statement: str, *, audiences: Collection[str]) -> Child:
+        """Takes the next key of a child. Errors as ``trust.rotation.take``."""
+        with self._changing():
+            self._load()
+            known = self.child(child)
+            key = rotation.take(statement, node=child, audiences=audiences, key=known.key, number=known.rotations)
+            self._state.execute(
+                _SQL["set_child"],
+                name=child,
+                key=key,
+                rotations=known.rotations + 1,
+                labels=_text(known.labels),
+            )
+        return self.child(child)
+
+    def label(self, child: str, labels: Mapping[str, str]) -> Child:
+        """Notes other labels about a child."""
+        with self._changing():
+            self._load()
+            known = self.child(child)
+            self._state.execute(
+                _SQL["set_child"], name=child, key=known.key, rotations=known.rotations, labels=_text(labels)
+            )
+        return self.child(child)
+
+    def remove(self, child: str) -> tuple[str, ...]:
+        """Revokes a child: its key counts for nothing any more, and its name and those below it are free.
+
+        Returns:
+            The names that are free now. What it sent stays.
+        """
+        with self._changing():
+            self._load()
+            known = self.child(child)
+            gone = self._tree.leave(child)
+            self._state.execute(_SQL["add_revoked"], key=known.key, name=child, now_ns=self._clock.time_ns())
+            self._state.execute(_SQL["remove_routes"], child=child)
+            self._state.execute(_SQL["remove_child"], name=child)
+        return gone
+
+    def refresh(self) -> bool:
+        """Reads anew what another process changed; whether it did."""
+        row = self._state.one(_SQL["revision"])
+        if row is None or int(row[0]) == self._revision:
+            return False
+        self._load()
+        return True
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A transaction; memory follows the database, whether it succeeds or not."""
+        with self._lock:
+            try:
+                with self._state.transaction():
+                    yield
+                    self._state.execute(_SQL["count_up"])
+            finally:
+                self._load()
+
+    def _load(self) -> None:
+        with self._lock, self._state.transaction():
+            row = self._state.one(_SQL["revision"])
+            self._revision = int(row[0]) if row else 0
+            self._children = {row[0]: _child(row) for row in self._state.all(_SQL["children"])}
+            self._revoked = frozenset(row[0] for row in self._state.all(_SQL["revoked"]))
+            self._tree = subtree.Tree(self._name, dict(self._state.all(_SQL["routes"])))
+
+
+def _child(row: Row) -> Child:
+    name, key, rotations, journal, labels, joined_ns = row
+    return Child(name, key, int(rotations), journal, _labels(labels), int(joined_ns))
+
+
+def _invitation(row: Row) -> Invitation:
+    digest, expires_ns, node, labels, used_by = row
+    return Invitation(digest, int(expires_ns), node, dict(_labels(labels)), used_by)
+
+
+def _text(labels: Mapping[str, str]) -> str:
+    return msgspec.json.encode(dict(labels), order="sorted").decode()
+
+
+def _labels(text: str) -> Mapping[str, str]:
+    return msgspec.json.decode(text, type=dict[str, str])

@@ -1,0 +1,168 @@
+"""Children join, bring others, change their keys and are removed; each thing once, whoever asks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edgewise._lib.clock import ManualClock
+from edgewise._lib.state import StateSettings, open_state
+from edgewise.errors import AccessError, ConflictError, InputError, NotFoundError
+from edgewise.fleet.store import MIGRATIONS, FleetStore
+from edgewise.trust import rotation
+from edgewise.trust.joining import JoinToken
+from edgewise.trust.keys import name_of
+from edgewise.trust.proof import Stranger
+
+PARENT = "ab" * 32
+JOURNAL = "cd" * 16
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, clock: ManualClock) -> Iterator[FleetStore]:
+    opened = open_fleet(tmp_path, clock)
+    yield opened
+    opened.close()
+
+
+def open_fleet(folder: Path, clock: ManualClock) -> FleetStore:
+    state = open_state(StateSettings(), folder / "fleet.db", component="fleet", migrations=MIGRATIONS)
+    return FleetStore(state, name="center", clock=clock)
+
+
+def key_of(number: int) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))
+
+
+def invite(fleet: FleetStore, **wishes: object) -> JoinToken:
+    return fleet.invite(PARENT, random=secrets.token_bytes, **wishes)  # type: ignore[arg-type]
+
+
+def join(fleet: FleetStore, name: str, *, number: int = 1, token: JoinToken | None = None) -> Stranger:
+    token = token or invite(fleet)
+    stranger = Stranger(name, name_of(key_of(number)))
+    fleet.admit(stranger, token.secret, journal=JOURNAL)
+    return stranger
+
+
+def reason_of(refused: pytest.ExceptionInfo[AccessError]) -> object:
+    return refused.value.facts["reason"]
+
+
+def test_a_node_joins_with_a_token_once(fleet: FleetStore, clock: ManualClock) -> None:
+    token = invite(fleet, labels={"site": "hall"})
+    stranger = join(fleet, "door", token=token)
+    child = fleet.child("door")
+    assert (child.key, child.labels, child.joined_ns) == (stranger.key, {"site": "hall"}, clock.time_ns())
+    assert fleet.key("door") == stranger.key
+    with pytest.raises(AccessError) as refused:
+        join(fleet, "window", number=2, token=token)
+    assert reason_of(refused) == "used"
+    assert [each.name for each in fleet.children()] == ["door"]
+
+
+def test_who_did_not_hear_the_answer_asks_again(fleet: FleetStore) -> None:
+    token = invite(fleet)
+    join(fleet, "door", token=token)
+    join(fleet, "door", token=token)
+    assert len(fleet.children()) == 1
+
+
+def test_a_token_ends(fleet: FleetStore, clock: ManualClock) -> None:
+    token = invite(fleet, valid_s=60)
+    clock.advance(61)
+    with pytest.raises(AccessError) as refused:
+        join(fleet, "door", token=token)
+    assert reason_of(refused) == "expired"
+    assert fleet.key("door") is None
+
+
+def test_a_name_is_given_once_also_to_nodes_further_down(fleet: FleetStore) -> None:
+    join(fleet, "gateway")
+    fleet.announce("gateway", ["door", "window"])
+    for name in ("gateway", "door", "center"):
+        with pytest.raises(ConflictError, match="already"):
+            join(fleet, name, number=2)
+    with pytest.raises(InputError):
+        join(fleet, "../door", number=2)
+    assert fleet.below("gateway") == ["door", "gateway", "window"]
+
+
+def test_a_child_speaks_for_its_own_subtree_alone(fleet: FleetStore) -> None:
+    join(fleet, "east", number=1)
+    join(fleet, "west", number=2)
+    fleet.announce("east", ["door"])
+    fleet.check_speaks("east", "door")
+    for caller, node in (("west", "door"), ("west", "east"), ("east", "center"), ("door", "door")):
+        with pytest.raises(AccessError) as refused:
+            fleet.check_speaks(caller, node)
+        assert reason_of(refused) == "other_subtree"
+    with pytest.raises(AccessError):
+        fleet.announce("west", ["lamp", "door"])
+    assert fleet.route("lamp") is None  # all or none
+    fleet.release("east", "door")
+    fleet.announce("west", ["door"])
+    fleet.check_speaks("west", "door")
+
+
+def test_a_journal_made_anew_is_told_from_the_one_that_was_there(fleet: FleetStore) -> None:
+    join(fleet, "door")
+    fleet.check_journal("door", JOURNAL)
+    with pytest.raises(ConflictError) as refused:
+        fleet.check_journal("door", "ef" * 16)
+    assert refused.value.facts["reason"] == "other_journal"
+
+
+def test_a_key_is_changed_once(fleet: FleetStore) -> None:
+    join(fleet, "door", number=1)
+    statement = rotation.rotate(key_of(1), key_of(9), node="door", parent=PARENT, number=1)
+    assert fleet.rotate("door", statement, audiences=[PARENT]).key == name_of(key_of(9))
+    with pytest.raises(AccessError):
+        fleet.rotate("door", statement, audiences=[PARENT])
+    assert fleet.key("door") == name_of(key_of(9))
+    assert fleet.child("door").rotations == 1
+
+
+def test_a_removed_child_is_out_and_its_name_is_free(fleet: FleetStore) -> None:
+    stranger = join(fleet, "gateway")
+    fleet.announce("gateway", ["door"])
+    assert set(fleet.remove("gateway")) == {"gateway", "door"}
+    assert fleet.is_revoked(stranger.key)
+    assert fleet.key("gateway") is None
+    with pytest.raises(NotFoundError):
+        fleet.child("gateway")
+    join(fleet, "gateway", number=2)
+    assert fleet.below("gateway") == ["gateway"]
+
+
+def test_all_of_it_is_there_after_a_restart(fleet: FleetStore, tmp_path: Path, clock: ManualClock) -> None:
+    join(fleet, "gateway")
+    fleet.announce("gateway", ["door"])
+    again = open_fleet(tmp_path, clock)
+    assert again.children() == fleet.children()
+    assert again.route("door") == "gateway"
+    again.close()
+
+
+def test_what_a_command_beside_the_node_changes_counts_from_the_next_look(
+    fleet: FleetStore, tmp_path: Path, clock: ManualClock
+) -> None:
+    stranger = join(fleet, "door")
+    command = open_fleet(tmp_path, clock)
+    command.remove("door")
+    token = invite(command)
+    command.close()
+    assert not fleet.is_revoked(stranger.key)
+    assert fleet.refresh()
+    assert fleet.is_revoked(stranger.key)
+    assert not fleet.refresh()
+    join(fleet, "window", number=2, token=token)
