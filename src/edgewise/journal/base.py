@@ -295,6 +295,10 @@ class Custody(Protocol):
         """All streams, the node's own first."""
         ...
 
+    def mark(self, node: str, stream: str) -> int:
+        """How far a node's stream goes here; 0 where there is none."""
+        ...
+
     def follow(self, stream: str, consumer: str) -> int:
         """Registers a follower, as the first claim does a consumer; returns how far it got."""
         ...

@@ -214,6 +214,11 @@ class DiskJournal:
         streams.sort(key=lambda stream: stream.held)
         return [StreamState(stream.node, stream.name, stream.durable) for stream in streams]
 
+    def mark(self, node: str, stream: str) -> int:
+        """See ``base.Custody``."""
+        found = self._actions.streams.get(stream if node == self._node else custody.key_of(node, stream))
+        return found.durable if found else 0
+
     def follow(self, stream: str, consumer: str) -> int:
         """See ``base.Custody``."""
         target = self._known(stream)

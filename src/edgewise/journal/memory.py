@@ -206,6 +206,11 @@ class MemoryJournal:
             streams = sorted(self._streams.values(), key=lambda stream: stream.node != self._node)
             return [StreamState(stream.node, stream.name, stream.last) for stream in streams]
 
+    def mark(self, node: str, stream: str) -> int:
+        """See ``base.Custody``."""
+        found = self._streams.get(stream if node == self._node else custody.key_of(node, stream))
+        return found.last if found else 0
+
     def follow(self, stream: str, consumer: str) -> int:
         """See ``base.Custody``."""
         check_claim(consumer, 1)

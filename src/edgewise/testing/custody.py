@@ -58,12 +58,6 @@ class CustodyOpener(Protocol):
         ...
 
 
-def mark_of(journal: Custody, node: str, stream: str) -> int:
-    """The high-water mark of a stream; 0 where there is none."""
-    states = {(state.node, state.stream): state.last for state in journal.streams()}
-    return states.get((node, stream), 0)
-
-
 def given(child: Custody, *, after: int, stream: str = "events", max_bytes: int = MUCH) -> Batch:
     """The next batch of a stream, which must have one."""
     batch = child.give(stream, LINK, after=after, max_bytes=max_bytes)
@@ -73,10 +67,10 @@ def given(child: Custody, *, after: int, stream: str = "events", max_bytes: int 
 
 def hand_over(child: Custody, parent: Custody, *, stream: str = "events", node: str = "here") -> int:
     """Sends all of a stream and acknowledges it; the parent's mark."""
-    while batch := child.give(stream, LINK, after=mark_of(parent, node, stream.rpartition("/")[2]), max_bytes=MUCH):
+    while batch := child.give(stream, LINK, after=parent.mark(node, stream.rpartition("/")[2]), max_bytes=MUCH):
         parent.take([batch])
         child.advance(stream, LINK, batch.last)
-    return mark_of(parent, node, stream.rpartition("/")[2])
+    return parent.mark(node, stream.rpartition("/")[2])
 
 
 class CustodyContract:
@@ -133,7 +127,7 @@ class CustodyContract:
         with pytest.raises(ConflictError) as refusal:
             parent.take([given(child, after=0, stream="readings"), given(child, after=1)])
         assert refusal.value.facts["expected"] == 1
-        assert mark_of(parent, "here", "readings") == 0
+        assert parent.mark("here", "readings") == 0
         with pytest.raises(NotFoundError):
             parent.read("here/readings")
 
@@ -234,10 +228,10 @@ class CustodyContract:
         for n in range(1, 21):
             parent.take([Batch("here", "events", (_incompressible(n),))])
         sizes = []
-        while batch := parent.give("here/events", LINK, after=mark_of(center, "here", "events"), max_bytes=3000):
+        while batch := parent.give("here/events", LINK, after=center.mark("here", "events"), max_bytes=3000):
             sizes.append(sum(len(part.content) for part in batch.packed))
             center.take([batch])
-        assert mark_of(center, "here", "events") == 20
+        assert center.mark("here", "events") == 20
         assert max(sizes) <= 3000
         assert len(sizes) < 12
 
@@ -343,13 +337,13 @@ class CustodyContract:
 
 def _fill(parent: Custody, node: str) -> int:
     """Takes records of a node until there is no room; its last."""
-    first = mark_of(parent, node, "events") + 1
+    first = parent.mark(node, "events") + 1
     for sequence in range(first, first + 50):
         try:
             parent.take([Batch(node, "events", (_incompressible(sequence),))])
         except StorageFullError:
             break
-    return mark_of(parent, node, "events")
+    return parent.mark(node, "events")
 
 
 def _incompressible(sequence: int, size: int = 900) -> Packed:
@@ -391,7 +385,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
 
         @rule(back=st.integers(0, 3), max_bytes=st.sampled_from([1, 500, 100_000]))
         def send(self, back: int, max_bytes: int) -> None:
-            after = max(0, mark_of(self.parent, "child", "events") - back)
+            after = max(0, self.parent.mark("child", "events") - back)
             self.child.follow("events", LINK)
             if batch := self.child.give("events", LINK, after=after, max_bytes=max_bytes):
                 self.wire.append(batch)
@@ -415,7 +409,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
 
         @rule()
         def deliver(self) -> None:
-            mark = mark_of(self.parent, "child", "events")
+            mark = self.parent.mark("child", "events")
             if mark:
                 self.parent.advance("child/events", "lake", mark)
 
@@ -427,7 +421,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
 
         @invariant()
         def what_the_parent_has_is_what_was_produced(self) -> None:
-            if mark := mark_of(self.parent, "child", "events"):
+            if mark := self.parent.mark("child", "events"):
                 found = self.parent.read("child/events", limit=10_000)
                 assert [record.body["n"] for record in found] == [record.sequence for record in found]
                 assert found == sorted(found, key=lambda record: record.sequence)
@@ -447,7 +441,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
                 for sequence in range(loss.first, loss.last + 1)
             }
             kept = {record.sequence for record in self.child.read("events", limit=10_000)}
-            mark = mark_of(self.parent, "child", "events")
+            mark = self.parent.mark("child", "events")
             first = min(kept, default=len(self.produced) + 1)
             if self.child.follow("events", LINK):
                 assert set(range(mark + 1, first)) <= lost | kept

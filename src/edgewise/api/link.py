@@ -1,0 +1,156 @@
+"""The routes by which children call: proved, bounded, and answered in one write. See ``edgewise.link.base``.
+
+Raw ASGI, since a parent of thousands of children is asked hundreds of times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from edgewise.api.errors import MethodError
+from edgewise.api.wire import Request
+from edgewise.errors import BusyError, NotFoundError
+from edgewise.link.base import (
+    MAX_BODY_BYTES,
+    MAX_RECORDS_BYTES,
+    NONCE,
+    PREFIX,
+    PROOF,
+    Hello,
+    Join,
+    Records,
+    decode,
+    encode,
+)
+from edgewise.trust.refusals import Reason, refusal
+
+if TYPE_CHECKING:
+    from edgewise.node.parenting import Parenting
+    from edgewise.trust.proof import Caller
+
+T = TypeVar("T")
+
+_MSGPACK = b"application/msgpack"
+_THREADS = 16  # they wait for the disk together: one sync for all
+_MAX_WAITING = 4096
+
+Route: TypeAlias = Callable[["Link", Request], Awaitable[bytes]]
+
+
+class Link:
+    """Answers children.
+
+    Args:
+        parenting: What this node is to its children.
+    """
+
+    def __init__(self, parenting: Parenting) -> None:
+        self._parenting = parenting
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link")
+        self._waiting = 0
+
+    async def __call__(self, request: Request) -> None:
+        """Answers a request below ``PREFIX``; errors are answered by whoever calls, with ``headers``."""
+        method, route = _ROUTES.get(request.path.removeprefix(PREFIX), ("", None))
+        if route is None:
+            raise NotFoundError(f"There is no {request.path[:200]}", kind="route", name=request.path[:200])
+        if method != request.method:
+            raise MethodError(f"{request.path} takes {method}", allowed=method)
+        content = await route(self, request)
+        await request.respond(content, headers=[(b"content-type", _MSGPACK), *self.headers()])
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer states, refusals included: the nonce of the next proof."""
+        return [(NONCE.encode(), self._parenting.nonce().encode())]
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._threads.shutdown(cancel_futures=True)
+
+    async def _authority(self, _: Request) -> bytes:
+        return self._parenting.authority.pem.encode()
+
+    async def _join(self, request: Request) -> bytes:
+        body = bytes(await request.body(max_bytes=MAX_BODY_BYTES))
+        stranger = self._parenting.verifier.introduce(
+            _header(request, PROOF),
+            method=request.method,
+            target=_target(request),
+            body_digest=hashlib.sha256(body).hexdigest(),
+            now=self._parenting.clock.monotonic(),
+        )
+        return encode(await self._run(self._parenting.join, stranger, decode(body, Join)))
+
+    async def _token(self, request: Request) -> bytes:
+        body = bytes(await request.body(max_bytes=MAX_BODY_BYTES))
+        now = self._parenting.clock.monotonic()
+        verifier = self._parenting.verifier
+        caller = verifier.admit(
+            _header(request, PROOF),
+            method=request.method,
+            target=_target(request),
+            body_digest=hashlib.sha256(body).hexdigest(),
+            now=now,
+        )
+        return verifier.issue(caller.node, caller.key, now).encode()
+
+    async def _hello(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        hello = decode(body, Hello)
+        return encode(await self._run(self._parenting.intake.greet, caller.node, hello))
+
+    async def _records(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_RECORDS_BYTES)
+        return encode(await self._run(self._take, caller, body))
+
+    def _take(self, caller: Caller, body: bytes) -> object:
+        return self._parenting.intake.take(caller.node, decode(body, Records).batches)
+
+    async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
+        """Who sends a request, and its body: the head is proved before the body is read."""
+        scheme, _, token = _header(request, "authorization").partition(" ")
+        if scheme.lower() != "dpop":
+            raise refusal(Reason.MISSING, "A child shows an access token with each request")
+        begun = self._parenting.verifier.begin(
+            token,
+            _header(request, PROOF),
+            method=request.method,
+            target=_target(request),
+            now=self._parenting.clock.monotonic(),
+        )
+        body = bytes(await request.body(max_bytes=max_bytes))
+        return begun.finish(hashlib.sha256(body).hexdigest()), body
+
+    async def _run(self, function: Callable[..., T], /, *arguments: object) -> T:
+        """Runs what waits for the disk in a thread."""
+        if self._waiting >= _MAX_WAITING:
+            raise BusyError("More children than can be answered wait already", retry_after_s=5)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        finally:
+            self._waiting -= 1
+
+
+def _header(request: Request, name: str) -> str:
+    return request.header(name.encode()).decode("latin-1")
+
+
+def _target(request: Request) -> str:
+    """Path and query as they were sent."""
+    path: bytes = request.scope.get("raw_path") or request.path.encode()
+    query: bytes = request.scope.get("query_string", b"")
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+_ROUTES: Mapping[str, tuple[str, Route]] = {
+    "/authority": ("GET", Link._authority),
+    "/join": ("POST", Link._join),
+    "/token": ("POST", Link._token),
+    "/hello": ("POST", Link._hello),
+    "/records": ("POST", Link._records),
+}

@@ -1,0 +1,283 @@
+"""Calling the parent: one connection, each request proved, each answer bounded, each refusal raised as what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edgewise import errors
+from edgewise.errors import (
+    AccessError,
+    EdgewiseError,
+    InputError,
+    SettingsError,
+    TooLargeError,
+    UnavailableError,
+)
+from edgewise.link.base import MAX_BODY_BYTES, NONCE, PREFIX, PROOF, decode
+from edgewise.trust.pinning import Pin, asking_context, pin, translate
+from edgewise.trust.refusals import Reason
+
+if TYPE_CHECKING:
+    from edgewise.trust.floor import TimeFloor
+    from edgewise.trust.proof import Prover
+
+T = TypeVar("T")
+
+CONNECT_S = 10.0
+"""How long a connection may take to be made."""
+
+ANSWER_S = 30.0
+"""How long an answer may take; a long poll adds its own time."""
+
+_TRIES = 3  # a stale nonce, then an access token that ended, then the request itself
+_KINDS: dict[str, type[EdgewiseError]] = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgewiseError)
+}
+
+
+class Credentials:
+    """What a child shows its parent: shared by all its connections. Safe for threads.
+
+    Args:
+        prover: Signs.
+        node: The child's name.
+    """
+
+    def __init__(self, prover: Prover, node: str) -> None:
+        self.prover = prover
+        self.node = node
+        self.nonce = ""
+        self._token = ""
+        self._lock = threading.Lock()
+
+    def token(self, fetch: Callable[[], str]) -> str:
+        """The access token; fetched when there is none. One thread fetches, the others wait for it."""
+        with self._lock:
+            if not self._token:
+                self._token = fetch()
+            return self._token
+
+    def forget(self, token: str) -> None:
+        """The token has ended."""
+        with self._lock:
+            if self._token == token:
+                self._token = ""
+
+
+class Client:
+    """One connection to the parent. For one thread at a time; ``close`` from any.
+
+    Args:
+        url: The parent's address, ``https://HOST:PORT``.
+        trusted: Whom it is pinned to.
+        floor: What time it is at least.
+        credentials: Shown with each request.
+
+    Attributes:
+        sent: Bytes of bodies and heads sent.
+        received: The same received.
+    """
+
+    def __init__(self, url: str, *, trusted: Pin, floor: TimeFloor, credentials: Credentials) -> None:
+        self._host, self._port = address_of(url)
+        self._context = trusted.context(floor)
+        self._credentials = credentials
+        self._connection: http.client.HTTPSConnection | None = None
+        self.sent = 0
+        self.received = 0
+
+    def call(
+        self, method: str, path: str, body: bytes = b"", *, wait_s: float = 0.0, limit: int = MAX_BODY_BYTES
+    ) -> bytes:
+        """A request to one of the link's routes; returns the answer's body.
+
+        Args:
+            method: Such as ``POST``.
+            path: Below ``PREFIX``, with the query.
+            body: MessagePack.
+            wait_s: How much longer than usual the answer may take.
+            limit: Bound of the answer.
+
+        Raises:
+            EdgewiseError: What the parent refused it with; UnavailableError when it does not answer.
+        """
+        for left in reversed(range(_TRIES)):
+            token = self._credentials.token(self._fetch_token)
+            try:
+                return self._send(method, path, body, token=token, wait_s=wait_s, limit=limit)
+            except AccessError as error:
+                reason = error.facts.get("reason")
+                if reason == Reason.EXPIRED:
+                    self._credentials.forget(token)
+                if not left or reason not in {Reason.EXPIRED, Reason.STALE_NONCE}:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def ask(self, method: str, path: str, content: object, kind: type[T]) -> T:
+        """Like ``call``, with a struct both ways."""
+        return decode(self.call(method, path, msgspec.msgpack.encode(content)), kind)
+
+    def introduce(self, path: str, body: bytes) -> bytes:
+        """A request of a node that the parent does not know yet: it proves its key and states its name."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._send("POST", path, body, node=self._credentials.node)
+            except AccessError as error:
+                if not left or error.facts.get("reason") != Reason.STALE_NONCE:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def close(self) -> None:
+        """Ends the connection; the next call makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                if connection.sock is not None:
+                    connection.sock.shutdown(2)  # wakes a thread that waits for an answer
+            connection.close()
+
+    def _fetch_token(self) -> str:
+        return self.introduce("/token", b"").decode("ascii", "replace")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        *,
+        token: str = "",
+        node: str = "",
+        wait_s: float = 0.0,
+        limit: int = MAX_BODY_BYTES,
+    ) -> bytes:
+        target = f"{PREFIX}{path}"
+        proof = self._credentials.prover.prove(
+            method,
+            target,
+            nonce=self._credentials.nonce,
+            body_digest=hashlib.sha256(body).hexdigest(),
+            token=token,
+            node=node,
+        )
+        headers = {PROOF: proof, "content-type": "application/msgpack", "content-length": str(len(body))}
+        if token:
+            headers["authorization"] = f"DPoP {token}"
+        with _translated(self.close):
+            connection = self._connect()
+            connection.sock.settimeout(ANSWER_S + wait_s)
+            connection.request(method, target, body, headers)
+            answer = connection.getresponse()
+            content = answer.read(limit + 1)
+            if answer.will_close:
+                self.close()
+        self.sent += len(body) + len(proof) + len(token) + 128
+        self.received += len(content) + 256
+        if nonce := answer.headers.get(NONCE):
+            self._credentials.nonce = nonce[:64]
+        if len(content) > limit:
+            self.close()
+            raise TooLargeError("The parent's answer is too large", limit=limit, actual=len(content))
+        if answer.status >= 300:
+            raise refused(answer.status, content, answer.headers.get("retry-after", ""))
+        return content
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        if self._connection is None:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=self._context)
+            connection.connect()
+            self._connection = connection
+        return self._connection
+
+
+def ask_authority(url: str, fingerprint: str) -> Pin:
+    """Asks whoever answers for its certificates, over a connection that proves nothing, and pins the right one.
+
+    Raises:
+        AccessError: None of them has the fingerprint: it is not the parent that was meant.
+        UnavailableError: Nobody answers.
+    """
+    host, port = address_of(url)
+    connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=asking_context())
+    with contextlib.closing(connection), _translated(lambda: None):
+        connection.request("GET", f"{PREFIX}/authority")
+        answer = connection.getresponse()
+        content = answer.read(MAX_BODY_BYTES)
+    if answer.status != http.client.OK:
+        raise UnavailableError(
+            f"{url} takes no children: it answers {answer.status}", hint="Set https in the parent's settings."
+        )
+    return pin(content.decode("ascii", "replace"), fingerprint)
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of a parent.
+
+    Raises:
+        SettingsError: It is no address of one.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 443
+    except ValueError:
+        host, port, parts = None, 0, urlsplit("")
+    if parts.scheme != "https" or not host or parts.path not in {"", "/"} or parts.query or parts.username:
+        raise SettingsError(f"{url[:200]!r} is no address of a parent", hint="Write https://HOST:PORT.")
+    return host, port
+
+
+class _Refusal(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    facts: dict[str, Any] = {}
+
+
+class _Body(msgspec.Struct):
+    error: _Refusal
+
+
+def refused(status: int, body: bytes, retry_after: str = "") -> EdgewiseError:
+    """The error that a parent's answer tells.
+
+    Args:
+        status: Of the answer.
+        body: Its JSON.
+        retry_after: The header of that name.
+    """
+    try:
+        told = msgspec.json.decode(body, type=_Body).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        told = _Refusal(message=f"The parent answers {status}")
+    facts = {
+        name: value for name, value in told.facts.items() if name.isidentifier() and name not in {"message", "hint"}
+    }
+    if retry_after.isdigit():
+        facts["retry_after_s"] = min(int(retry_after), 3600)
+    kind = _KINDS.get(told.code)
+    if kind is None:
+        kind = UnavailableError if status >= 500 or status == 429 else InputError
+    return kind(told.message[:1000], hint=told.hint[:1000], **facts)
+
+
+@contextlib.contextmanager
+def _translated(close: Callable[[], None]) -> Iterator[None]:
+    """Errors of the connection as ours; it is closed then, since nobody knows what of it was read."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        close()
+        raise translate(error) from error
+    except (OSError, http.client.HTTPException) as error:
+        close()
+        raise UnavailableError(
+            f"The parent does not answer: {error or type(error).__name__}", hint="Check the network."
+        ) from error

@@ -1,0 +1,289 @@
+"""Sending records to the parent: a thread that goes on where the parent says it has got.
+
+The node's journal is the queue: nothing is held here but numbers. After each welcome the parent's marks say what is
+next, so a lost answer, a restart of either side and a parent that was put back from a copy are all the same case. What
+is most urgent goes first in each request. What was taken is acknowledged to the journal, which may let it go from then
+on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from edgewise._lib.clock import Clock
+from edgewise.errors import ClosedError, ConflictError, EdgewiseError
+from edgewise.journal.base import Batch, Custody, StreamState
+from edgewise.journal.custody import key_of
+from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, Welcome
+from edgewise.link.budget import Budget, BudgetSettings, Priority, priority_of
+from edgewise.link.client import Client
+from edgewise.link.reconnect import Reconnect
+
+T = TypeVar("T")
+
+CONSUMER = "parent"
+"""The follower of every stream."""
+
+_REQUEST_BYTES = MAX_RECORDS_BYTES // 4
+_KEEP_S = 60.0  # what was used of the budget is kept this often: a crash forgets a minute of it
+_IDLE_S = 1.0  # an idle link looks whether it was stopped this often
+
+logger = logging.getLogger(__name__)
+
+
+class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How records go up.
+
+    Attributes:
+        gather_s: Readings wait so long for others to travel with; events and alarms go at once.
+        streams: The streams of this node that go up; those of its children all do.
+        budget: What the way to the parent may cost.
+    """
+
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    budget: BudgetSettings = BudgetSettings()
+
+
+class UplinkState(msgspec.Struct, frozen=True):
+    """What a person may want to know of the link.
+
+    Attributes:
+        link: Whether it is there, and why not.
+        pending: Records that are still to be sent.
+        sent_records: Sent since the node was started.
+        sent_bytes: Bytes sent since then.
+        used_today: Bytes of today's budget.
+    """
+
+    link: Reconnect
+    pending: int
+    sent_records: int
+    sent_bytes: int
+    used_today: int
+
+
+class Uplink:
+    """The sending side of a link.
+
+    Args:
+        journal: What is sent.
+        node: This node's name.
+        version: Of the program.
+        connect: Makes a connection to the parent.
+        settings: How records go up.
+        clock: Time.
+        random: 0 to 1, for jitter.
+        budget: What was used of today's before.
+        spent: Called now and then with what was used, to be kept for the next start.
+        told: Called with each welcome.
+    """
+
+    def __init__(
+        self,
+        journal: Custody,
+        *,
+        node: str,
+        version: str,
+        connect: Callable[[], Client],
+        settings: UplinkSettings,
+        clock: Clock,
+        random: Callable[[], float],
+        budget: Budget,
+        spent: Callable[[Budget], None],
+        told: Callable[[Welcome], None] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._node = node
+        self._version = version
+        self._connect = connect
+        self._settings = settings
+        self._clock = clock
+        self._random = random
+        self._told = told
+        self._link = Reconnect(since_s=clock.monotonic())
+        self._budget = budget
+        self._spent = spent
+        self._keep_s = clock.monotonic() + _KEEP_S
+        self._marks: dict[str, int] = {}
+        self._client: Client | None = None
+        self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
+        self._sent_records = 0
+        self._sent_bytes = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; what is on the way is sent again next time, and recognised."""
+        self._stopping.set()
+        if (client := self._client) is not None:
+            client.close()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._keep()
+
+    @property
+    def state(self) -> UplinkState:
+        """What it is at."""
+        pending = sum(max(0, each.last - self._marks.get(self._key(each), 0)) for each in self._streams())
+        used = self._budget.spend(0, self._time_s()).used
+        return UplinkState(self._link, pending, self._sent_records, self._sent_bytes, used)
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._link = self._link.tried(self._clock.monotonic())
+            try:
+                self._client = self._connect()
+                self._serve(self._client)
+            except ClosedError:
+                break
+            except EdgewiseError as error:
+                if self._stopping.is_set():
+                    break
+                self._link = self._link.failed(error, self._clock.monotonic(), random=self._random)
+                logger.info("the parent is not there: %s", error)
+            finally:
+                if self._client is not None:
+                    self._client.close()
+            self._stopping.wait(max(0.0, self._link.until_s - self._clock.monotonic()))
+        self._link = self._link.stopped(self._clock.monotonic())
+
+    def _serve(self, client: Client) -> None:
+        """Says hello and sends until something fails."""
+        self._greet(client)
+        seen = 0
+        while not self._stopping.is_set():
+            try:
+                sent = self._send(client)
+            except ConflictError as error:
+                if "expected" not in error.facts:
+                    raise
+                logger.debug("the parent has got elsewhere: %s", error)
+                self._greet(client)
+                continue
+            if not sent:
+                seen = self._await(seen)
+
+    def _greet(self, client: Client) -> None:
+        streams = tuple(self._streams())
+        hello = Hello(self._journal.identity, self._version, streams)
+        welcome = self._ask(client, "/hello", hello, Welcome)
+        now_s = self._clock.monotonic()
+        self._ahead_s = welcome.time_s - now_s
+        marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
+        for stream in streams:
+            self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
+        self._link = self._link.connected(now_s)
+        if self._told:
+            self._told(welcome)
+
+    def _reach(self, stream: StreamState, mark: int) -> None:
+        """Notes how far the parent has a stream."""
+        key = self._key(stream)
+        if mark > stream.last:
+            raise ConflictError(
+                f"The parent has {key} up to {mark}, this journal up to {stream.last}: it was put back from a copy",
+                hint="Put the newer journal back; or join again, under another name.",
+                stream=key,
+                mark=mark,
+                last=stream.last,
+            )
+        self._marks[key] = mark
+        if self._journal.follow(key, CONSUMER) < mark:
+            self._journal.advance(key, CONSUMER, mark)
+
+    def _send(self, client: Client) -> bool:
+        """Sends one request; whether there was anything to send."""
+        batches = self._gather()
+        if not batches:
+            return False
+        taken = self._ask(client, "/records", Records(tuple(batches)), Taken)
+        for mark in taken.marks:
+            key = self._key(mark)
+            self._sent_records += max(0, mark.last - self._marks.get(key, 0))
+            self._marks[key] = mark.last
+            self._journal.advance(key, CONSUMER, mark.last)
+        return True
+
+    def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
+        """Calls the parent, and notes what that cost."""
+        before = client.sent, client.received
+        try:
+            return client.ask("POST", path, content, kind)
+        finally:
+            sent, received = client.sent - before[0], client.received - before[1]
+            self._sent_bytes += sent
+            self._budget = self._budget.spend(sent + received, self._time_s())
+            if self._clock.monotonic() >= self._keep_s:
+                self._keep()
+
+    def _keep(self) -> None:
+        self._keep_s = self._clock.monotonic() + _KEEP_S
+        self._spent(self._budget)
+
+    def _gather(self) -> list[Batch]:
+        """What goes next: the most urgent first, as much as one request carries and the budget allows."""
+        batches: list[Batch] = []
+        room = _REQUEST_BYTES
+        for stream in plan(self._streams(), self._marks, key=self._key):
+            left = self._budget.left(priority_of(stream.stream), self._settings.budget, self._time_s())
+            most = room if left is None else min(room, left)
+            if most <= 0:
+                continue
+            key = self._key(stream)
+            if key not in self._marks:  # a stream that a child brought since the welcome
+                self._journal.follow(key, CONSUMER)
+                self._marks[key] = 0
+            batch = self._journal.give(key, CONSUMER, after=self._marks[key], max_bytes=most)
+            if batch is None:
+                continue
+            batches.append(batch)
+            room -= sum(len(part.content) for part in batch.packed)
+            if room <= 0:
+                break
+        return batches
+
+    def _await(self, seen: int) -> int:
+        """Sleeps until there is something to send: at once what is urgent, readings after a moment."""
+        fresh = self._journal.news(seen, timeout_s=_IDLE_S)
+        if fresh != seen and not self._urgent():
+            self._stopping.wait(self._settings.gather_s)
+        return fresh
+
+    def _urgent(self) -> bool:
+        ahead = plan(self._streams(), self._marks, key=self._key)
+        return bool(ahead) and priority_of(ahead[0].stream) <= Priority.EVENT
+
+    def _streams(self) -> list[StreamState]:
+        """What goes up."""
+        return [
+            each for each in self._journal.streams() if each.node != self._node or each.stream in self._settings.streams
+        ]
+
+    def _key(self, stream: StreamState) -> str:
+        return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)
+
+    def _time_s(self) -> float:
+        return self._clock.monotonic() + self._ahead_s
+
+
+def plan(
+    streams: Sequence[StreamState], marks: Mapping[str, int], *, key: Callable[[StreamState], str]
+) -> list[StreamState]:
+    """The streams that the parent does not have all of, the most urgent first, then those that lag the least: so one
+    with a long past does not hold up the others.
+    """
+    behind = [(each, each.last - marks.get(key(each), 0)) for each in streams]
+    return [each for each, lag in sorted(behind, key=lambda pair: (priority_of(pair[0].stream), pair[1])) if lag > 0]
