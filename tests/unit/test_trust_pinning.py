@@ -132,6 +132,17 @@ def test_a_certificate_around_the_right_key_that_the_key_did_not_sign_is_not_pin
         pin(made.public_bytes(serialization.Encoding.PEM).decode(), authority.fingerprint)
 
 
+def test_a_certificate_that_is_no_authoritys_is_not_pinned() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hub")])
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, start, start.replace(year=2046))
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    made = builder.sign(key, hashes.SHA256())
+    with pytest.raises(AccessError, match="not the one that was pinned"):
+        pin(made.public_bytes(serialization.Encoding.PEM).decode(), fingerprint_of(made))
+
+
 @pytest.mark.parametrize(("pem", "reason"), [("", "malformed"), ("x" * 20_000, "oversize"), ("\udcff", "malformed")])
 def test_what_is_no_certificate_is_not_pinned(pem: str, reason: str) -> None:
     with pytest.raises(AccessError) as caught:
@@ -205,6 +216,13 @@ def test_a_parent_whose_clock_was_years_ahead_is_taken_after_it_was_set_right(tm
         authority.rotate(NOW)
     floor.accept(leaf(authority, NOW))
     assert leaf(authority, NOW).not_valid_before_utc.timestamp() < NOW / 1e9  # browsers take it as well
+
+
+def test_a_clock_that_is_past_the_authoritys_end_does_not_stop_the_server(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, time_ns=NOW)
+    with serving(authority.context(NAMES, at(2090))) as server:
+        assert say(server.port, pinned(authority).context(TimeFloor())) == b"secret"
+    assert leaf(authority, at(2090)).not_valid_after_utc.year < 2050
 
 
 def test_a_floor_is_found_again_after_a_restart(tmp_path: Path) -> None:
