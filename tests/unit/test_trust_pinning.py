@@ -280,7 +280,7 @@ def test_children_with_the_old_pin_and_the_new_one_connect_during_the_overlap(tm
     old = pinned(authority)
     context = authority.context(NAMES, NOW)
     statement = authority.rotate(NOW)
-    assert authority.refresh(context, NAMES, NOW)
+    authority.refresh(context, NAMES, NOW)
     assert authority.successor == statement
     new = old.follow(statement)
     assert new == pinned(authority)
@@ -297,7 +297,7 @@ def test_after_the_overlap_only_the_new_pin_counts(tmp_path: Path) -> None:
     old = pinned(authority)
     authority.rotate(NOW)
     context, later = authority.context(NAMES, NOW), NOW + 31 * DAY_S * 10**9
-    assert authority.refresh(context, NAMES, later)
+    authority.refresh(context, NAMES, later)
     assert authority.successor == ""
     assert authority.fingerprints == (authority.fingerprint,)
     with serving(context) as server:
@@ -363,9 +363,9 @@ def test_an_authority_lasts_more_than_ten_years_and_a_certificate_ninety_days(tm
 
 def test_a_certificate_is_renewed_when_a_third_of_its_time_is_left(tmp_path: Path) -> None:
     authority = Authority(tmp_path, time_ns=NOW)
-    context = authority.context(NAMES, NOW)
-    assert not authority.refresh(context, NAMES, NOW + 59 * DAY_S * 10**9)
-    assert authority.refresh(context, NAMES, NOW + 61 * DAY_S * 10**9)
+    context, first = authority.context(NAMES, NOW), authority.issue(NAMES, NOW)
+    assert authority.refresh(context, NAMES, NOW + 59 * DAY_S * 10**9) == first
+    assert authority.refresh(context, NAMES, NOW + 61 * DAY_S * 10**9).end_s == NOW // 10**9 + 151 * DAY_S
     fresh = leaf(authority, NOW + 61 * DAY_S * 10**9)
     with serving(context) as server:
         seen = ssl.get_server_certificate(("127.0.0.1", server.port))
