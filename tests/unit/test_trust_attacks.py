@@ -164,6 +164,8 @@ def test_a_proof_of_another_request_without_a_token_cannot_be_used_as_one_with_a
     assert refused(scene.send, proof=scene.prove(token="")) == "wrong_token"
     request: dict[str, Any] = {"method": "POST", "target": TARGET, "body_digest": BODY, "now": scene.now}
     assert refused(scene.parent.admit, proof=scene.proof, **request) == "malformed"
+    both = {**scene.claims(scene.proof), "sub": "victim"}
+    assert refused(scene.parent.admit, proof=jws.sign(VICTIM, both, typ=PROOF, embed=True), **request) == "malformed"
 
 
 def test_another_parents_token_is_refused_even_if_it_claims_to_be_ours() -> None:

@@ -132,6 +132,17 @@ def test_a_certificate_around_the_right_key_that_the_key_did_not_sign_is_not_pin
         pin(made.public_bytes(serialization.Encoding.PEM).decode(), authority.fingerprint)
 
 
+def test_a_certificate_that_is_no_authoritys_is_not_pinned() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hub")])
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, start, start.replace(year=2046))
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    made = builder.sign(key, hashes.SHA256())
+    with pytest.raises(AccessError, match="not the one that was pinned"):
+        pin(made.public_bytes(serialization.Encoding.PEM).decode(), fingerprint_of(made))
+
+
 @pytest.mark.parametrize(("pem", "reason"), [("", "malformed"), ("x" * 20_000, "oversize"), ("\udcff", "malformed")])
 def test_what_is_no_certificate_is_not_pinned(pem: str, reason: str) -> None:
     with pytest.raises(AccessError) as caught:
@@ -207,6 +218,13 @@ def test_a_parent_whose_clock_was_years_ahead_is_taken_after_it_was_set_right(tm
     assert leaf(authority, NOW).not_valid_before_utc.timestamp() < NOW / 1e9  # browsers take it as well
 
 
+def test_a_clock_that_is_past_the_authoritys_end_does_not_stop_the_server(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, time_ns=NOW)
+    with serving(authority.context(NAMES, at(2090))) as server:
+        assert say(server.port, pinned(authority).context(TimeFloor())) == b"secret"
+    assert leaf(authority, at(2090)).not_valid_after_utc.year < 2050
+
+
 def test_a_floor_is_found_again_after_a_restart(tmp_path: Path) -> None:
     floor = TimeFloor(tmp_path / "floor")
     floor.accept(leaf(Authority(tmp_path, time_ns=NOW)))
@@ -262,7 +280,7 @@ def test_children_with_the_old_pin_and_the_new_one_connect_during_the_overlap(tm
     old = pinned(authority)
     context = authority.context(NAMES, NOW)
     statement = authority.rotate(NOW)
-    assert authority.refresh(context, NAMES, NOW)
+    authority.refresh(context, NAMES, NOW)
     assert authority.successor == statement
     new = old.follow(statement)
     assert new == pinned(authority)
@@ -279,7 +297,7 @@ def test_after_the_overlap_only_the_new_pin_counts(tmp_path: Path) -> None:
     old = pinned(authority)
     authority.rotate(NOW)
     context, later = authority.context(NAMES, NOW), NOW + 31 * DAY_S * 10**9
-    assert authority.refresh(context, NAMES, later)
+    authority.refresh(context, NAMES, later)
     assert authority.successor == ""
     assert authority.fingerprints == (authority.fingerprint,)
     with serving(context) as server:
@@ -345,9 +363,9 @@ def test_an_authority_lasts_more_than_ten_years_and_a_certificate_ninety_days(tm
 
 def test_a_certificate_is_renewed_when_a_third_of_its_time_is_left(tmp_path: Path) -> None:
     authority = Authority(tmp_path, time_ns=NOW)
-    context = authority.context(NAMES, NOW)
-    assert not authority.refresh(context, NAMES, NOW + 59 * DAY_S * 10**9)
-    assert authority.refresh(context, NAMES, NOW + 61 * DAY_S * 10**9)
+    context, first = authority.context(NAMES, NOW), authority.issue(NAMES, NOW)
+    assert authority.refresh(context, NAMES, NOW + 59 * DAY_S * 10**9) == first
+    assert authority.refresh(context, NAMES, NOW + 61 * DAY_S * 10**9).end_s == NOW // 10**9 + 151 * DAY_S
     fresh = leaf(authority, NOW + 61 * DAY_S * 10**9)
     with serving(context) as server:
         seen = ssl.get_server_certificate(("127.0.0.1", server.port))

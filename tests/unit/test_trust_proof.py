@@ -107,6 +107,9 @@ def test_a_node_that_joins_proves_its_key_and_no_more() -> None:
     with pytest.raises(AccessError) as caught:
         link.verifier.introduce(proof, **{**request, "body_digest": NO_BODY})
     assert caught.value.facts["reason"] == "wrong_body"
+    with pytest.raises(AccessError) as caught:
+        link.verifier.introduce(proof, **{**request, "now": link.now + 120})
+    assert caught.value.facts["reason"] == "stale_nonce"
     link.revoked.add(name_of(key(5)))
     with pytest.raises(AccessError) as caught:
         link.verifier.introduce(proof, **request)
@@ -185,8 +188,12 @@ def test_children_with_either_pin_are_taken_while_the_authority_changes() -> Non
     link.token = link.verifier.issue(NODE, name_of(key()), link.now)
     link.fingerprints = (PARENT, BEFORE)
     assert link.check(link.prove()).node == NODE
+    link.prover = Prover(key(), parent=PARENT, random=link.random)  # it has followed
+    assert link.check(link.prove()).node == NODE
     link.fingerprints = (PARENT,)
     assert link.refused(link.prove()) == "wrong_audience"
+    link.token = link.verifier.issue(NODE, name_of(key()), link.now)
+    assert link.check(link.prove()).node == NODE
 
 
 def test_a_replay_is_seen_in_the_nonces_second_minute_and_forgotten_afterwards() -> None:

@@ -161,8 +161,8 @@ class Authority:
         context.load_cert_chain(certificate.path)
         return context
 
-    def refresh(self, context: ssl.SSLContext, names: Iterable[str], time_ns: int) -> bool:
-        """Renews a server's certificate when it is due; for connections from now on. To be called once an hour or so.
+    def refresh(self, context: ssl.SSLContext, names: Iterable[str], time_ns: int) -> ServerCertificate:
+        """Puts what ``issue`` gives into a running server, for new connections. To be called every hour or so.
 
         Args:
             context: What ``context`` returned; in the thread that accepts connections.
@@ -170,14 +170,11 @@ class Authority:
             time_ns: The parent's wall clock.
 
         Returns:
-            Whether there is a new one.
+            What it shows from now on.
         """
-        before = self._server_bytes()
         certificate = self.issue(names, time_ns)
-        if self._server_bytes() == before:
-            return False
         context.load_cert_chain(certificate.path)
-        return True
+        return certificate
 
     def rotate(self, time_ns: int, *, overlap_s: int = OVERLAP_S) -> str:
         """Puts a new authority in this one's place.
@@ -250,9 +247,9 @@ class Authority:
     def _known(self) -> tuple[ServerCertificate | None, str]:
         """The server's certificate on disk, and its chain."""
         try:
-            certificate, *chain = x509.load_pem_x509_certificates(self._server_bytes())
+            certificate, *chain = x509.load_pem_x509_certificates(self._server_path.read_bytes())
             alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (ValueError, x509.ExtensionNotFound):
+        except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
             return None, ""
         found = [str(value) for value in alternatives.get_values_for_type(x509.IPAddress)]
         found += alternatives.get_values_for_type(x509.DNSName)
@@ -260,9 +257,6 @@ class Authority:
         end_s = int(certificate.not_valid_after_utc.timestamp())
         known = ServerCertificate(self._server_path, tuple(sorted(found)), start_s, end_s)
         return known, "".join(map(_text, chain))
-
-    def _server_bytes(self) -> bytes:
-        return self._server_path.read_bytes() if self._server_path.exists() else b""
 
     def _chain(self) -> str:
         """What stands behind the server's certificate.

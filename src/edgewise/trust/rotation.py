@@ -2,8 +2,8 @@
 
 The child keeps the new key beside the old one (``keys.next_key``) before it states it, and puts it in the old one's
 place (``keys.promote_key``) when the parent has taken it. If the answer is lost, the parent takes one of the two, so
-the child tries both. The parent notes the new key and its number in one transaction; from then on the old key counts for
-nothing.
+the child tries both. The parent notes the new key and its number in one transaction; from then on the old key counts
+for nothing.
 
 A thief who has a key can change it as well. Against that there is revocation, and joining again.
 """
