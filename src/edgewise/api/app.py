@@ -16,13 +16,15 @@ from edgewise._lib.secrets import read_secret
 from edgewise.api.console import Console
 from edgewise.api.errors import failure
 from edgewise.api.express import Express
-from edgewise.api.guard import Guard
+from edgewise.api.guard import Guard, check_head
 from edgewise.api.jobs import Jobs
+from edgewise.api.link import Link
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
 from edgewise.api.predict import Predict
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
+from edgewise.link.base import PREFIX
 
 if TYPE_CHECKING:
     from edgewise.node.node import Node
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 # Litestar is loaded this long after the start, when nobody asked for it sooner.
 WARM_UP_S = 2.0
 _REST = ("/v1/", "/metrics", "/schema")
+_LINK = f"{PREFIX}/"
 
 
 def create_app(node: Node) -> Front:
@@ -81,6 +84,7 @@ class Front:
         )
         self._console = Console()
         self._rest: asyncio.Task[Application] | None = None
+        self._link = Link(node.parenting) if node.parenting else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one connection event of the server."""
@@ -94,7 +98,12 @@ class Front:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, limits=self._limits)
         oip = request.path == "/v2" or request.path.startswith("/v2/")
+        link = self._link if request.path.startswith(_LINK) else None
         try:
+            if link:  # children prove themselves
+                check_head(request)
+                await link(request)
+                return
             self._guard.check(request)
             if oip:
                 await self._open_inference(request)
@@ -110,6 +119,8 @@ class Front:
             if request.started:
                 raise
             status, headers, body = failure(exception, self._metrics, what=f"{request.method} {request.path}", oip=oip)
+            if link:
+                headers = [*headers, *link.headers()]
             await request.respond(body, status=status, headers=headers)
         finally:
             self._metrics.requests["v2" if oip else "v1", request.status] += 1
@@ -141,5 +152,7 @@ class Front:
                 if self._rest is not None:
                     with contextlib.suppress(Exception):
                         await self._rest
+                if self._link:
+                    self._link.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -7,12 +7,14 @@ closes connections that never say anything. It also sends each answer in one wri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import ipaddress
+import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -20,17 +22,22 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edgewise.api.app import Front, create_app
 from edgewise.api.guard import MAX_HEADER_BYTES
-from edgewise.errors import SettingsError
+from edgewise.errors import EdgewiseError, SettingsError
 
 if TYPE_CHECKING:
     from edgewise.api.express import Express, Plan, Reply
     from edgewise.api.wire import Headers
     from edgewise.node.node import Node
+    from edgewise.node.parenting import Parenting
+
+logger = logging.getLogger(__name__)
 
 HEADER_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 30
 MAX_CONNECTIONS = 512
 SHUTDOWN_S = 3
+# How often the certificate is looked at: it is renewed with a month to go.
+_FRESH_S = 3600.0
 # Headers past this end the connection before they are whole; ``guard`` refuses smaller ones past MAX_HEADER_BYTES with
 # a proper answer.
 _MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
@@ -324,7 +331,7 @@ class BoundedProtocol(HttpToolsProtocol):
             (self.cycle is None or self.cycle.response_complete)
             and self.parser.get_http_version() == "1.1"
             and not self.flow.write_paused
-            and len(self.connections) < MAX_CONNECTIONS
+            and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
         )
 
     def _go_on(self) -> None:
@@ -365,16 +372,66 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, which says where it listens once it does."""
+class Secure:
+    """A second address of a server, over TLS, with a certificate of the node's own authority that is kept fresh.
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[str], None] | None = None) -> None:
+    Args:
+        listening: The socket.
+        parenting: Whose authority it is.
+        names: What the certificate states.
+    """
+
+    def __init__(self, listening: socket.socket, parenting: Parenting, names: Sequence[str]) -> None:
+        self.listening = listening
+        self._parenting = parenting
+        self._names = names
+        self._context = parenting.authority.context(names, parenting.clock.time_ns())
+
+    async def listen(self, server: uvicorn.Server) -> None:
+        """Takes connections from now on."""
+        config, loop = server.config, asyncio.get_running_loop()
+        make: Any = config.http_protocol_class
+        protocol = functools.partial(
+            make, config=config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+        server.servers.append(
+            await loop.create_server(protocol, sock=self.listening, ssl=self._context, backlog=config.backlog)
+        )
+        loop.call_later(_FRESH_S, self._keep_fresh, loop)
+
+    def _keep_fresh(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._parenting.authority.refresh(self._context, self._names, self._parenting.clock.time_ns())
+        except EdgewiseError as error:  # the one there is lasts for another month
+            logger.warning("the certificate of https is not renewed: %s", error)
+        loop.call_later(_FRESH_S, self._keep_fresh, loop)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens once it does.
+
+    Args:
+        config: As ``configure`` makes it.
+        secure: Another address.
+        on_ready: Called with the address.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        secure: Secure | None = None,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(config)
+        self._secure = secure
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts listening."""
         await super().startup(sockets)
+        if self.started and self._secure:
+            await self._secure.listen(self)
         if self.started and self._on_ready is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_ready(address_of(host, port))
@@ -391,15 +448,21 @@ def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
         SettingsError: The address cannot be listened on, or the token's file cannot be read.
     """
     http = node.settings.http
-    listening = listen(http.host, http.port)
-    with listening:
-        server = Server(configure(create_app(node)), on_ready=on_ready)
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(listen(http.host, http.port))
+        secure, most = None, MAX_CONNECTIONS
+        if node.parenting and (https := node.settings.https):
+            names = https.names or (socket.gethostname(), "localhost", "127.0.0.1")
+            secure = Secure(opened.enter_context(listen(https.host, https.port)), node.parenting, names)
+            most += https.max_connections
+            node.parenting.port = secure.listening.getsockname()[1]
+        server = Server(configure(create_app(node), max_connections=most), secure=secure, on_ready=on_ready)
         # What is there by now stays. The collector need not go through it, over and over, while requests wait.
         gc.freeze()
         server.run(sockets=[listening])
 
 
-def configure(application: Front) -> uvicorn.Config:
+def configure(application: Front, *, max_connections: int = MAX_CONNECTIONS) -> uvicorn.Config:
     """Uvicorn's settings for a node."""
     return uvicorn.Config(
         application,
@@ -413,7 +476,7 @@ def configure(application: Front) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=max_connections,
     )
 
 

@@ -76,6 +76,24 @@ class DiskReader:
 
         return self._ask(answer)
 
+    @property
+    def identity(self) -> str:
+        """See ``base.Custody``.
+
+        Raises:
+            PermanentError: The journal was made before there were identities, and no node has opened it since.
+        """
+        with self._lock:
+            self._check_open()
+            with self._tables.snapshot() as connection:
+                columns = {row[1] for row in connection.execute("PRAGMA table_info(log)")}
+                row = connection.execute(SQL["select_identity"]).fetchone() if "identity" in columns else ("",)
+        if not row[0]:
+            raise PermanentError(
+                f"The journal in {self._folder} has no identity yet.", hint="Start the node once: edgewise up"
+            )
+        return str(row[0])
+
     def audit(self) -> list[Balance]:
         """See ``base.Journal``; every node and stream in the database, consumer by consumer."""
         return self._ask(lambda stored: balances(self._tables.connection, stored.indexes.__getitem__))

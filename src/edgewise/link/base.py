@@ -15,6 +15,7 @@ as what it is.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from msgspec import Meta
 
 from edgewise.errors import DecodeError
 from edgewise.journal.base import Batch, StreamState
+from edgewise.link.budget import BudgetSettings
 
 PREFIX = "/link/v1"
 OPEN = (f"{PREFIX}/authority",)
@@ -40,6 +42,20 @@ NONCE = "dpop-nonce"
 PROOF = "dpop"
 
 _Streams: TypeAlias = Annotated[tuple[StreamState, ...], Meta(max_length=65536)]
+
+
+class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How records go up.
+
+    Attributes:
+        gather_s: Readings wait so long for others to travel with; events and alarms go at once.
+        streams: The streams of this node that go up; those of its children all do.
+        budget: What the way to the parent may cost.
+    """
+
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    budget: BudgetSettings = BudgetSettings()
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +115,22 @@ class Taken(msgspec.Struct, frozen=True):
     """How far the parent has the streams of which it was sent records."""
 
     marks: _Streams
+
+
+MEMBERSHIP = "parent.json"
+"""The file in a child's link folder that says whose child it is."""
+
+
+class _Named(msgspec.Struct):
+    node: str
+
+
+def joined_as(folder: Path) -> str:
+    """The name under which the node with this link folder joined its parent; empty when it is nobody's child."""
+    try:
+        return msgspec.json.decode((folder / MEMBERSHIP).read_bytes(), type=_Named).node
+    except (OSError, msgspec.MsgspecError):  # whoever opens the link tells
+        return ""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -19,6 +19,7 @@ from edgewise.errors import (
     EdgewiseError,
     InputError,
     SettingsError,
+    StorageFullError,
     TooLargeError,
     UnavailableError,
 )
@@ -38,6 +39,7 @@ CONNECT_S = 10.0
 ANSWER_S = 30.0
 """How long an answer may take; a long poll adds its own time."""
 
+_TOKEN_ENDED = {Reason.EXPIRED, Reason.WRONG_AUDIENCE}
 _TRIES = 3  # a stale nonce, then an access token that ended, then the request itself
 _KINDS: dict[str, type[EdgewiseError]] = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgewiseError)
@@ -90,6 +92,7 @@ class Client:
     def __init__(self, url: str, *, trusted: Pin, floor: TimeFloor, credentials: Credentials) -> None:
         self._host, self._port = address_of(url)
         self._context = trusted.context(floor)
+        self._floor = floor
         self._credentials = credentials
         self._connection: http.client.HTTPSConnection | None = None
         self.sent = 0
@@ -116,9 +119,9 @@ class Client:
                 return self._send(method, path, body, token=token, wait_s=wait_s, limit=limit)
             except AccessError as error:
                 reason = error.facts.get("reason")
-                if reason == Reason.EXPIRED:
+                if reason in _TOKEN_ENDED:
                     self._credentials.forget(token)
-                if not left or reason not in {Reason.EXPIRED, Reason.STALE_NONCE}:
+                if not left or reason not in {*_TOKEN_ENDED, Reason.STALE_NONCE}:
                     raise
         raise AssertionError("the last try returns or raises")
 
@@ -135,6 +138,12 @@ class Client:
                 if not left or error.facts.get("reason") != Reason.STALE_NONCE:
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def hear(self, time_s: float) -> None:
+        """Takes the time that the parent stated in an answer."""
+        self._floor.hear(time_s)
+        with contextlib.suppress(StorageFullError):
+            self._floor.save()
 
     def close(self) -> None:
         """Ends the connection; the next call makes another."""

@@ -10,7 +10,7 @@ import msgspec
 
 from edgewise._lib.files import write_atomic
 from edgewise.errors import ConflictError, CorruptError, StorageFullError
-from edgewise.link.base import Join, Joined, decode
+from edgewise.link.base import MEMBERSHIP, Join, Joined, decode
 from edgewise.link.budget import Budget
 from edgewise.link.client import Client, Credentials, ask_authority
 from edgewise.trust.floor import TimeFloor
@@ -19,7 +19,6 @@ from edgewise.trust.keys import open_key
 from edgewise.trust.pinning import Pin
 from edgewise.trust.proof import Prover
 
-_FILE = "parent.json"
 _BUDGET = "budget.json"
 
 logger = logging.getLogger(__name__)
@@ -66,21 +65,21 @@ class LinkFolder:
             CorruptError: The file is damaged.
         """
         try:
-            return msgspec.json.decode((self._folder / _FILE).read_bytes(), type=Membership)
+            return msgspec.json.decode((self._folder / MEMBERSHIP).read_bytes(), type=Membership)
         except FileNotFoundError:
             return None
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            path = self._folder / _FILE
+            path = self._folder / MEMBERSHIP
             raise CorruptError(f"{path} is damaged: {error}", hint="Join the parent again: edgewise join.") from error
 
     def keep(self, membership: Membership) -> None:
         """Remembers whose child the node is."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._folder / _FILE, msgspec.json.encode(membership), mode=0o600)
+        write_atomic(self._folder / MEMBERSHIP, msgspec.json.encode(membership), mode=0o600)
 
     def leave(self) -> None:
         """Forgets it; key and records stay."""
-        (self._folder / _FILE).unlink(missing_ok=True)
+        (self._folder / MEMBERSHIP).unlink(missing_ok=True)
 
     def credentials(self, membership: Membership) -> Credentials:
         """What the node shows its parent."""

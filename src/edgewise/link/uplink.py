@@ -11,19 +11,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import ClosedError, ConflictError, EdgewiseError
 from edgewise.journal.base import Batch, Custody, StreamState
 from edgewise.journal.custody import key_of
-from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, Welcome
-from edgewise.link.budget import Budget, BudgetSettings, Priority, priority_of
+from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
+from edgewise.link.budget import Budget, Priority, priority_of
 from edgewise.link.client import Client
-from edgewise.link.reconnect import Reconnect
+from edgewise.link.reconnect import Phase, Reconnect
 
 T = TypeVar("T")
 
@@ -35,20 +34,6 @@ _KEEP_S = 60.0  # what was used of the budget is kept this often: a crash forget
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
 logger = logging.getLogger(__name__)
-
-
-class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How records go up.
-
-    Attributes:
-        gather_s: Readings wait so long for others to travel with; events and alarms go at once.
-        streams: The streams of this node that go up; those of its children all do.
-        budget: What the way to the parent may cost.
-    """
-
-    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
-    streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
-    budget: BudgetSettings = BudgetSettings()
 
 
 class UplinkState(msgspec.Struct, frozen=True):
@@ -77,6 +62,7 @@ class Uplink:
         node: This node's name.
         version: Of the program.
         connect: Makes a connection to the parent.
+        brings: Whether a node is below this one; records of others that the journal holds stay here.
         settings: How records go up.
         clock: Time.
         random: 0 to 1, for jitter.
@@ -92,6 +78,7 @@ class Uplink:
         node: str,
         version: str,
         connect: Callable[[], Client],
+        brings: Callable[[str], bool],
         settings: UplinkSettings,
         clock: Clock,
         random: Callable[[], float],
@@ -103,6 +90,7 @@ class Uplink:
         self._node = node
         self._version = version
         self._connect = connect
+        self._brings = brings
         self._settings = settings
         self._clock = clock
         self._random = random
@@ -153,7 +141,10 @@ class Uplink:
                 if self._stopping.is_set():
                     break
                 self._link = self._link.failed(error, self._clock.monotonic(), random=self._random)
-                logger.info("the parent is not there: %s", error)
+                if self._link.phase is Phase.REFUSED:
+                    logger.warning("the parent refuses this node: %s (%s)", error, error.hint)
+                else:
+                    logger.info("the parent is not there: %s", error)
             finally:
                 if self._client is not None:
                     self._client.close()
@@ -165,6 +156,8 @@ class Uplink:
         self._greet(client)
         seen = 0
         while not self._stopping.is_set():
+            if any(self._key(each) not in self._marks for each in self._streams()):
+                self._greet(client)  # a child has brought a stream
             try:
                 sent = self._send(client)
             except ConflictError as error:
@@ -182,6 +175,7 @@ class Uplink:
         welcome = self._ask(client, "/hello", hello, Welcome)
         now_s = self._clock.monotonic()
         self._ahead_s = welcome.time_s - now_s
+        client.hear(welcome.time_s)
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
@@ -243,9 +237,8 @@ class Uplink:
             if most <= 0:
                 continue
             key = self._key(stream)
-            if key not in self._marks:  # a stream that a child brought since the welcome
-                self._journal.follow(key, CONSUMER)
-                self._marks[key] = 0
+            if key not in self._marks:
+                continue
             batch = self._journal.give(key, CONSUMER, after=self._marks[key], max_bytes=most)
             if batch is None:
                 continue

@@ -35,6 +35,7 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
     from edgewise.node.settings import Settings
     from edgewise.people.store import Person
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from edgewise.pipeline.safekeeping import Safety
 
 AUDIT = "audit"
+# How often the node looks at what commands beside it changed.
+_KIN_S = 5.0
 READINGS = "readings"
 
 logger = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ class Node:
         scheduler: Hands out turns to all that computes.
         pool: Where what requests ask for is computed.
         clips: Records events.
+        parenting: What it is to its children; None where it takes none.
+        uplink: Sends records to its parent; None while it has none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
     """
@@ -103,6 +108,12 @@ class Node:
             )
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
             opened.callback(self.journal.close)
+            self.parenting = organs.make_parenting(settings, self.journal, clock=self.clock) if settings.https else None
+            if self.parenting:
+                opened.callback(self.parenting.close)
+            self.uplink: Uplink | None = None
+            self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
+            opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
             self.scheduler = Scheduler(cores=organs.workers(settings))
@@ -165,6 +176,8 @@ class Node:
             self._home_assistant.start()
         self.resources.start()
         self._upkeep.start()
+        self._look_at_kin()
+        self._kin.start()
 
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
@@ -182,6 +195,9 @@ class Node:
                 self._home_assistant.close()
             self.pool.close()
             self._upkeep.stop()
+            self._kin.stop()
+            if self.uplink:
+                self.uplink.stop()
             self.journal.close()
             self._decider.join()
 
@@ -293,6 +309,23 @@ class Node:
         if name not in self.pipelines:
             raise NotFoundError(f"No camera is named {name!r}", kind="camera", name=name)
         return self.pipelines[name]
+
+    def _look_at_kin(self) -> None:
+        """Sees what commands beside the node changed: children that were removed, a parent that was joined."""
+        if self.parenting:
+            self.parenting.fleet.refresh()
+        if self.uplink is None:
+            try:
+                uplink = organs.make_uplink(self.settings, self.journal, brings=self._brings, clock=self.clock)
+            except EdgewiseError as error:
+                logger.warning("nothing goes to the parent: %s", error)
+                return
+            if uplink:
+                uplink.start()
+                self.uplink = uplink
+
+    def _brings(self, node: str) -> bool:
+        return self.parenting is not None and self.parenting.fleet.route(node) is not None
 
     def _retain(self) -> None:
         self.journal.retain()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
-from edgewise.journal.base import StreamSettings
+from edgewise.journal.base import StreamSettings, WhenFull
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
 from edgewise.node.library import default_cache, session_options
@@ -21,12 +21,16 @@ from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
 
 if TYPE_CHECKING:
+    from edgewise.fleet.store import FleetStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
+    from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
+    from edgewise.node.parenting import Parenting
     from edgewise.node.sealing import Readable, Report, SealedStream
     from edgewise.node.why import Explainer
     from edgewise.people.enrol import Enrolment
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from edgewise.pipeline.scheduler import Lane
     from edgewise.pipeline.settings import PipelineSettings
     from edgewise.pipeline.sinks.mqtt import Broker
+    from edgewise.trust.joining import JoinToken
     from edgewise.types import Entry
 
 _CLOCK = SystemClock()
@@ -82,7 +87,115 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         clock=clock,
     )
     streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
-    return DiskJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
+    goes_on = link_folder(settings).membership is not None
+    held = StreamSettings(
+        max_bytes=settings.held.stream_bytes,
+        max_age_s=settings.held.max_age_s,
+        when_full=WhenFull.BLOCK if goes_on else WhenFull.DROP_OLDEST,
+    )
+    journal = DiskJournal(
+        folder,
+        node=settings.node.name,
+        streams=streams,
+        blobs=blobs,
+        clock=clock,
+        held=held,
+        held_bytes=settings.held.max_bytes,
+    )
+    return journal, blobs
+
+
+def link_folder(settings: Settings) -> LinkFolder:
+    """What the node keeps of the link to its parent."""
+    from edgewise.link.membership import LinkFolder
+
+    return LinkFolder(Path(settings.node.data) / "link")
+
+
+def open_fleet(settings: Settings, *, clock: Clock = _CLOCK) -> FleetStore:
+    """The node's children. Several processes may open it.
+
+    Raises:
+        CorruptError: The data is damaged.
+    """
+    from edgewise._lib.state import StateSettings, open_state
+    from edgewise.fleet.store import MIGRATIONS, FleetStore
+
+    file = data_folder(settings) / "fleet" / "fleet.db"
+    state = open_state(StateSettings(), file, component="fleet", migrations=MIGRATIONS)
+    return FleetStore(state, name=settings.node.name, clock=clock)
+
+
+def authority_folder(settings: Settings) -> Path:
+    """Where the node's certificate authority is kept."""
+    return Path(settings.node.data) / "authority"
+
+
+def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock = _CLOCK) -> Parenting:
+    """What the node is to its children."""
+    from edgewise.node.parenting import Parenting
+
+    fleet = open_fleet(settings, clock=clock)
+    try:
+        return Parenting(authority_folder(settings), fleet=fleet, journal=journal, node=settings.node.name, clock=clock)
+    except BaseException:
+        fleet.close()
+        raise
+
+
+def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
+    """Makes the node a child of another, also while it runs. Errors as ``LinkFolder.join``."""
+    from edgewise.journal.database import DATABASE
+
+    if not (Path(settings.node.data) / "journal" / DATABASE).exists():
+        open_journal(settings)[0].close()  # its identity is what the parent knows the records by
+    journal = read_journal(settings)
+    try:
+        identity = journal.identity
+    finally:
+        journal.close()
+    return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
+
+
+def make_uplink(
+    settings: Settings, journal: DiskJournal, *, brings: Callable[[str], bool], clock: Clock = _CLOCK
+) -> Uplink | None:
+    """What sends records to the node's parent; None while it has none.
+
+    Args:
+        settings: Of the node.
+        journal: What is sent.
+        brings: Whether a node is below this one.
+        clock: Time.
+    """
+    import random
+
+    from edgewise import __version__
+    from edgewise.link.uplink import Uplink
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        return None
+    if membership.node != settings.node.name:
+        raise SettingsError(
+            f"This node joined {membership.parent} as {membership.node}, and runs as {settings.node.name}",
+            hint="Restart it, so that its records have the name; or join again under the other.",
+            field="node.name",
+        )
+    credentials = folder.credentials(membership)
+    return Uplink(
+        journal,
+        node=settings.node.name,
+        version=__version__,
+        connect=functools.partial(folder.client, membership, credentials),
+        brings=brings,
+        settings=settings.parent,
+        clock=clock,
+        random=random.random,
+        budget=folder.budget(),
+        spent=folder.keep_budget,
+    )
 
 
 def read_journal(settings: Settings) -> DiskReader:

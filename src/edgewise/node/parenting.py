@@ -10,11 +10,10 @@ from edgewise._lib.clock import Clock
 from edgewise.link.base import Join, Joined
 from edgewise.link.intake import Intake
 from edgewise.trust.authority import Authority
+from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.base import Custody
 
@@ -26,7 +25,6 @@ class Parenting:
         folder: Where its authority is kept.
         fleet: Its children.
         journal: Keeps their records.
-        key: This node's.
         node: This node's name.
         clock: Time.
 
@@ -36,6 +34,7 @@ class Parenting:
         intake: Takes records.
         fleet: Its children.
         clock: Time.
+        port: Where children reach it; 0 before it listens.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
     """
 
@@ -45,17 +44,17 @@ class Parenting:
         *,
         fleet: FleetStore,
         journal: Custody,
-        key: Ed25519PrivateKey,
         node: str,
         clock: Clock,
     ) -> None:
         self.fleet = fleet
         self.clock = clock
         self._node = node
+        self.port = 0
         self.heard: dict[str, tuple[int, str]] = {}
         self.authority = Authority(folder, time_ns=clock.time_ns())
         self.verifier = Verifier(
-            key,
+            open_key(folder / "access.key"),
             audiences=lambda: self.authority.fingerprints,
             secret=secrets.token_bytes(SECRET_BYTES),
             keys=fleet.key,
@@ -71,6 +70,10 @@ class Parenting:
         """Lets a node in. Errors as ``fleet.store.FleetStore.admit``."""
         self.fleet.admit(stranger, request.secret, journal=request.journal)
         return Joined(self._node, self.clock.time_ns() / 1e9)
+
+    def close(self) -> None:
+        """Lets the fleet's database go."""
+        self.fleet.close()
 
     def _hear(self, child: str, version: str) -> None:
         before = self.heard.get(child, (0, ""))

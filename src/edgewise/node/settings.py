@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.link.base import UplinkSettings, joined_as
 from edgewise.node.discovery import HomeAssistantSettings
 from edgewise.pipeline.base import Gives
 from edgewise.pipeline.catalog import source_class, transform_class
@@ -40,7 +41,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who this node is and what it may use.
 
     Attributes:
-        name: Stands in every record it makes; keep it.
+        name: Stands in every record it makes; keep it. A node that is given none is called as it joined its parent.
         data: Folder of its journal, snapshots and people.
         workers: The budget: what pipelines and requests compute at once, one core each; 0 is one per core of the
             machine.
@@ -85,10 +86,45 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_hosts: tuple[str, ...] = ()
 
 
+class HttpsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where children call, and apps from elsewhere: TLS 1.3, with a certificate of the node's own authority.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port; 0 takes a free one.
+        names: Host names and addresses that its certificate states, for browsers and apps. Children do not need them:
+            they know the node by the fingerprint in their join token.
+        max_connections: Connections at most; a child has two.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104, children are on other machines
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8471
+    names: tuple[str, ...] = ()
+    max_connections: Annotated[int, Meta(ge=16, le=65536)] = 8192
+
+
+class HeldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Records of the nodes below this one. On the way to a parent they are kept until it has them; at the top of the
+    tree the oldest go when there is no room.
+
+    Attributes:
+        max_bytes: Kept of all of them together.
+        stream_bytes: Kept of each stream.
+        max_age_s: Seconds kept.
+    """
+
+    max_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
+    stream_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    max_age_s: Annotated[float, Meta(gt=0, le=3.2e9)] = 30 * 86400.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``edgewise.yaml``.
 
     Attributes:
+        https: Set where the node takes children.
+        parent: How records go up, once the node has joined a parent (``edgewise join``).
+        held: Bounds of what the nodes below it send.
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
         journal: Bounds of a stream, by its name: ``events``, ``decisions``, ``readings``, ``audit``.
@@ -96,6 +132,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     node: NodeSettings = NodeSettings()
     http: HttpSettings = HttpSettings()
+    https: HttpsSettings | None = None
+    parent: UplinkSettings = UplinkSettings()
+    held: HeldSettings = HeldSettings()
     mqtt: MqttSettings | None = None
     home_assistant: HomeAssistantSettings | None = None
     models: tuple[str, ...] = ()
@@ -132,7 +171,7 @@ def load(
             if not source
             else SettingsError(f"{source}: {fault.problem}", hint=fault.hint, field=fault.field)
         )
-    return _with_brokers(_absolute(settings, path.absolute().parent))
+    return _with_brokers(_with_name(_absolute(settings, path.absolute().parent)))
 
 
 class Fault(NamedTuple):
@@ -257,6 +296,16 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[Override]:
 def _from_flags(flags: Mapping[str, Any]) -> Iterator[Override]:
     for key, value in flags.items():
         yield Override(tuple(key.split(".")), value, "--" + key.rpartition(".")[2].replace("_", "-"))
+
+
+def _with_name(settings: Settings) -> Settings:
+    """A node that was given no name is called as it joined its parent."""
+    if settings.node.name != NodeSettings.name:
+        return settings
+    joined = joined_as(Path(settings.node.data) / "link")
+    return msgspec.structs.replace(
+        settings, node=msgspec.structs.replace(settings.node, name=joined or settings.node.name)
+    )
 
 
 def _with_brokers(settings: Settings) -> Settings:

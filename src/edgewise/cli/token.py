@@ -1,0 +1,81 @@
+"""``edgewise token``: letting other nodes join this one."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import secrets
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from edgewise.cli import output
+from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
+from edgewise.errors import InputError, SettingsError
+
+app = cyclopts.App(name="token", help="Tokens with which other nodes join this one.", result_action="return_value")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@app.command
+def create(
+    *,
+    name: Annotated[str, Parameter(help="The name that the node has to take; it may choose when there is none.")] = "",
+    valid: Annotated[str, Parameter(help="How long it may be used: 30m, 12h, 7d.")] = "1h",
+    label: Annotated[list[str] | None, Parameter(help="A label of the node as KEY=VALUE; may be repeated.")] = None,
+    config: ConfigFile = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a token with which one node may join, once.
+
+    It holds the fingerprint of this node's authority, so the other node knows whom it joins; and a secret, so this one
+    knows whom it lets in. Give it to the other node over a way that nobody reads along.
+    """
+    from edgewise._lib.clock import SystemClock
+    from edgewise.node.organs import authority_folder, open_fleet
+    from edgewise.trust.authority import Authority
+
+    settings = load_settings(config)
+    if settings.https is None:
+        raise SettingsError(
+            "This node takes no children: it listens on no address for them",
+            hint="Add to edgewise.yaml: https: {port: 8471}",
+        )
+    clock = SystemClock()
+    valid_s = _seconds(valid)
+    fleet = open_fleet(settings, clock=clock)
+    try:
+        authority = Authority(authority_folder(settings), time_ns=clock.time_ns())
+        token = fleet.invite(
+            authority.fingerprint, random=secrets.token_bytes, valid_s=valid_s, node=name, labels=_labels(label or [])
+        )
+    finally:
+        fleet.close()
+    if json:
+        output.show_json({"token": token.text, "fingerprint": authority.fingerprint, "valid_s": valid_s})
+        return
+    output.out().print(token.text, markup=False, soft_wrap=True)
+    until = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=valid_s)
+    port = settings.https.port or "PORT"
+    output.note(
+        f"Once, until {until:%Y-%m-%d %H:%M}. On the other node: edgewise join https://THIS-MACHINE:{port} TOKEN"
+    )
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if not found:
+        raise InputError(f"{text!r} is no length of time", hint="Write 30m, 12h or 7d.")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _labels(words: list[str]) -> dict[str, str]:
+    labels = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"{word!r} is no label", hint="Write KEY=VALUE, such as site=hall.")
+        labels[name] = value
+    return labels

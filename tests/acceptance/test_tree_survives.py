@@ -1,0 +1,218 @@
+"""A device, its gateway and the center, as three processes: whatever is killed or cut, nothing is lost or doubled.
+
+``EDGEWISE_TREE_KILLS`` sets how often one of them is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from edgewise.errors import CorruptError, EdgewiseError
+from edgewise.journal.reader import DiskReader
+from edgewise.testing.flaky import FlakyLink
+from edgewise.testing.node import RunningNode
+from edgewise.types import Record
+
+KILLS = int(os.environ.get("EDGEWISE_TREE_KILLS", "6"))
+PATIENCE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Waits for something that other processes do."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    pytest.fail("it did not happen in time")
+
+
+class Member:
+    """A node of the tree, in a folder and a process of its own."""
+
+    def __init__(self, folder: Path, name: str, *, sections: str = "") -> None:
+        folder.mkdir()
+        self.name = name
+        self.folder = folder
+        self.https = free_port()
+        (folder / "edgewise.yaml").write_text(
+            f"node: {{name: {name}, data: ./data}}\nhttp: {{port: 0}}\n"
+            f"https: {{host: 127.0.0.1, port: {self.https}}}\nparent: {{gather_s: 0.05}}\n{sections}"
+        )
+        self.node = RunningNode(folder)
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def join(self, parent: Member, *, port: int = 0) -> None:
+        token = parent.command("token", "create")
+        self.command("join", f"https://127.0.0.1:{port or parent.https}", token)
+
+    def push(self, *values: float) -> None:
+        readings = [{"values": {"t": value}} for value in values]
+        httpx.post(
+            f"{self.node.address}/v1/sources/boiler/readings", json=readings, timeout=PATIENCE_S
+        ).raise_for_status()
+
+    def records(self, stream: str = "readings", *, node: str = "") -> list[Record]:
+        """What its disk holds of a node's stream."""
+        try:
+            with contextlib.closing(DiskReader(self.folder / "data" / "journal", node=node or self.name)) as reader:
+                return reader.read(stream, limit=10**9)
+        except CorruptError:
+            raise
+        except EdgewiseError:
+            return []
+
+    def unbalanced(self) -> list[Any]:
+        with contextlib.closing(DiskReader(self.folder / "data" / "journal", node=self.name)) as reader:
+            return [balance for balance in reader.audit() if not balance.balanced]
+
+
+SENSORS = "pipelines:\n  boiler: {source: {kind: readings}}\n"
+
+
+class Tree:
+    """The three of them, with ways between them that can fail."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.center = Member(folder / "center", "center")
+        self.gateway = Member(folder / "gateway", "gateway", sections=SENSORS)
+        self.device = Member(folder / "device", "device", sections=SENSORS)
+        self.members = (self.center, self.gateway, self.device)
+        self.flaky = False
+
+        def life() -> int | None:
+            return chance.choice([200, 2000, 20_000, 200_000]) if self.flaky else None
+
+        self.lower = FlakyLink(self.gateway.https, lives=life)
+        self.upper = FlakyLink(self.center.https, lives=life)
+
+    def start(self) -> None:
+        for member in self.members:
+            member.node.start()
+        self.gateway.join(self.center, port=self.upper.port)
+        self.device.join(self.gateway, port=self.lower.port)
+
+    def arrived(self, node: str = "device") -> bool:
+        """Whether the center has all that a node has."""
+        own = next(member for member in self.members if member.name == node).records()
+        return bool(own) and len(self.center.records(node=node)) >= len(own)
+
+    def check(self) -> None:
+        """The center has exactly what the device has, in its order; all ledgers balance."""
+        device = self.device.records()
+        assert [record.sequence for record in device] == list(range(1, len(device) + 1))
+        assert self.center.records(node="device") == device
+        assert self.gateway.records(node="device")[-1:] == device[-1:]
+        for member in self.members:
+            assert member.unbalanced() == []
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    tree = Tree(tmp_path, random.Random(seed))
+    with tree.lower, tree.upper:
+        try:
+            tree.start()
+            yield tree
+        finally:
+            for member in reversed(tree.members):
+                member.node.kill()
+
+
+def test_what_a_device_measures_arrives_at_the_center_by_way_of_its_gateway(tree: Tree) -> None:
+    tree.device.push(1, 2, 3)
+    tree.gateway.push(10)
+    until(tree.arrived)
+    until(lambda: tree.arrived("gateway"))
+    tree.check()
+    assert [record.body["values"]["t"] for record in tree.center.records(node="device")] == [1, 2, 3]
+
+
+def test_what_is_measured_while_nobody_is_there_arrives_once_they_are_back(tree: Tree) -> None:
+    tree.device.push(1)
+    until(tree.arrived)
+    tree.center.node.kill()
+    tree.device.push(2)
+    until(lambda: len(tree.gateway.records(node="device")) == 2)  # the gateway keeps working
+    tree.gateway.node.kill()
+    tree.device.push(3)
+    until(lambda: len(tree.device.records()) == 3)
+    tree.device.node.kill()  # and all of them start again, the lowest first
+    for member in reversed(tree.members):
+        member.node.start()
+    until(tree.arrived)
+    tree.check()
+
+
+def test_a_removed_child_is_refused_within_seconds(tree: Tree) -> None:
+    tree.device.push(1)
+    until(tree.arrived)
+    tree.gateway.command("nodes", "remove", "device")
+    tree.device.push(2)
+    until(lambda: len(tree.device.records()) == 2)
+    time.sleep(7)  # the gateway looks every five seconds
+    tree.device.push(3)
+    time.sleep(2)
+    assert len(tree.gateway.records(node="device")) < 3
+
+
+def test_whatever_is_killed_or_cut_nothing_is_lost_or_doubled(tree: Tree) -> None:
+    chance = random.Random(KILLS)
+    stopped = threading.Event()
+    tree.flaky = True
+
+    def measure() -> None:
+        count = 0
+        while not stopped.wait(0.02):
+            count += 1
+            with contextlib.suppress(httpx.HTTPError):
+                tree.device.push(*(float(count) for _ in range(count % 7 + 1)))
+
+    measuring = threading.Thread(target=measure)
+    measuring.start()
+    seen: dict[int, Record] = {}  # what was on the device's disk at some time
+    try:
+        for _ in range(KILLS):
+            time.sleep(chance.uniform(0, 1.5))
+            seen |= {record.sequence: record for record in tree.device.records()[-50:]}
+            member = chance.choice(tree.members)
+            member.node.kill()
+            time.sleep(chance.uniform(0, 0.5))
+            member.node.start()
+    finally:
+        stopped.set()
+        measuring.join()
+    tree.flaky = False
+    tree.device.push(0)
+    until(tree.arrived)
+    tree.check()
+    there = {record.sequence: record for record in tree.center.records(node="device")}
+    assert {sequence: there.get(sequence) for sequence in seen} == seen
+    print(f"{KILLS} kills, {tree.lower.cuts + tree.upper.cuts} cuts, {len(there)} records: none lost, none doubled")
+    assert len(there) > KILLS
