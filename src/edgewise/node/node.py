@@ -102,6 +102,7 @@ class Node:
                 clock=self.clock,
             )
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+            opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)

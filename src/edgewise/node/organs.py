@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
-from edgewise.journal.base import StreamSettings
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
 from edgewise.node.library import default_cache, session_options
@@ -22,6 +21,7 @@ from edgewise.node.settings import STREAMS, Settings
 
 if TYPE_CHECKING:
     from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
     from edgewise.models.model import Model
@@ -69,6 +69,7 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
 
     Raises:
         ConflictError: Another process runs on the same data.
+        SettingsError: The key to seal with cannot be read, or others can read it.
     """
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
@@ -80,9 +81,22 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         bounds={"video/mp4": settings.node.clip_bytes, "image/png": settings.node.evidence_bytes},
         max_age_s=settings.node.media_age_s,
         clock=clock,
+        cipher=open_cipher(settings),
     )
-    streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
+    streams = {name: getattr(settings.journal, name) for name in STREAMS}
     return DiskJournal(folder, node=settings.node.name, streams=streams, blobs=blobs, clock=clock), blobs
+
+
+def open_cipher(settings: Settings) -> Cipher | None:
+    """What seals what the node keeps; None when the settings name no key.
+
+    Raises:
+        SettingsError: The key cannot be read, or others can read it.
+    """
+    from edgewise.journal import cipher
+
+    journal = settings.journal
+    return cipher.open_cipher(journal.key_file, older=journal.old_key_files) if journal.key_file else None
 
 
 def read_journal(settings: Settings) -> DiskReader:
@@ -314,7 +328,7 @@ def open_explainer(settings: Settings) -> Iterator[Explainer]:
         folder = Path(settings.node.data) / "journal" / "blobs"
         yield Explainer(
             journal,
-            blob=functools.partial(read_blob, folder),
+            blob=functools.partial(read_blob, folder, cipher=open_cipher(settings)),
             repository=repository,
             people=people,
             rules=settings.rules,
