@@ -186,7 +186,7 @@ class BlobStore:
         """
         self.check_size(len(data), media_type)
         digest = hashlib.sha256(data).hexdigest()
-        self._place(digest, len(data), media_type, lambda path: self._write(path, digest, [data]))
+        self._place(digest, len(data), media_type, lambda blob, path: self._write(blob, path, [data]))
         self._warm(digest, data)
         return digest
 
@@ -209,7 +209,7 @@ class BlobStore:
             self.move_in(source, digest=digest, size=size, media_type=media_type)
             return digest
         with open(source, "rb") as file:
-            self._place(digest, size, media_type, lambda path: self._write(path, digest, _pieces(file)))
+            self._place(digest, size, media_type, lambda blob, path: self._write(blob, path, _pieces(file)))
         source.unlink()
         return digest
 
@@ -227,11 +227,16 @@ class BlobStore:
             StorageFullError: The disk is full.
         """
 
-        def move(path: Path) -> None:
+        def move(blob: BlobFile, path: Path) -> None:
+            os.utime(source, ns=(blob.time_ns, blob.time_ns))
             with open(source, "rb") as file:
                 os.fsync(file.fileno())
             source.replace(path)
-            fsync_folder(path.parent)
+            try:
+                fsync_folder(path.parent)
+            except OSError:
+                path.replace(source)
+                raise
 
         self.check_size(size, media_type)
         self._place(digest, size, media_type, move)
@@ -428,19 +433,18 @@ class BlobStore:
 
     # Writing and evicting.
 
-    def _place(self, digest: str, size: int, media_type: str, write: Callable[[Path], None]) -> None:
+    def _place(self, digest: str, size: int, media_type: str, write: Callable[[BlobFile, Path], None]) -> None:
         """Has a blob written to its path, unless it is there, with room made and counted before."""
         known = media_type if media_type in SUFFIXES else PLAIN
         blob = BlobFile(digest, size, known, self._clock.time_ns(), sealed=self.cipher is not None)
         if not self._admit(blob):
             return
+        path = blob.path(self._folder)
         try:
             with _told(digest):
-                path = blob.path(self._folder)
-                path.parent.mkdir(exist_ok=True)
-                write(path)
-                os.utime(path, ns=(blob.time_ns, blob.time_ns))
                 marked = self._marks.find(digest) is not None
+                path.parent.mkdir(exist_ok=True)
+                write(blob, path)
         except BaseException:
             with self._changed:
                 self._end_writing(blob)
@@ -456,9 +460,16 @@ class BlobStore:
             if marked:
                 self._upstream.add(digest)
 
-    def _write(self, path: Path, digest: str, pieces: Iterable[bytes]) -> None:
-        with atomic_writer(path) as file:
-            self._write_into(file, digest, pieces)
+    def _write(self, blob: BlobFile, path: Path, pieces: Iterable[bytes]) -> None:
+        try:
+            with atomic_writer(path) as file:
+                self._write_into(file, blob.digest, pieces)
+                file.flush()
+                os.utime(file.fileno(), ns=(blob.time_ns, blob.time_ns))
+        except BaseException:
+            if blob.digest not in self._blobs:
+                path.unlink(missing_ok=True)  # it has its name, but nobody was told that it is on disk
+            raise
 
     def _write_into(self, file: IO[bytes], digest: str, pieces: Iterable[bytes]) -> None:
         if self.cipher is None:
