@@ -358,6 +358,32 @@ def test_many_threads_keep_the_bound_and_lose_nothing_they_were_told_of(
     assert sum(path.stat().st_size for path in tmp_path.glob("??/*")) == store.kept_bytes
 
 
+@pytest.mark.parametrize("second", [b"x" * 400, b"y" * 700], ids=["the same", "another"])
+def test_who_puts_while_another_writes_waits_for_what_is_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: bytes
+) -> None:
+    store = BlobStore(tmp_path, max_bytes=1000)
+    written: list[str] = []
+    other = threading.Thread(target=store.put, args=(second,))
+    write_into = BlobStore._write_into
+
+    def writing(self: BlobStore, file: Any, digest: str, pieces: Any) -> None:
+        written.append(digest)
+        if len(written) == 1:
+            other.start()
+            while other.is_alive() and not self._changed._waiters:  # type: ignore[attr-defined]
+                pass
+            assert self.kept_bytes == 400  # what is being written now, and nothing beside it
+        write_into(self, file, digest, pieces)
+
+    monkeypatch.setattr(BlobStore, "_write_into", writing)
+    first = store.put(b"x" * 400)
+    other.join()
+    assert kept(store, first) == (second == b"x" * 400)
+    assert written.count(first) == 1
+    assert store.kept_bytes == len(second)
+
+
 class TiersMachine(RuleBasedStateMachine):
     """The store beside a model: what was put, what is held, what the parent confirmed and has."""
 

@@ -505,7 +505,7 @@ class BlobStore:
         if left + incoming.stored <= limit:
             return True
         sharing = [blob for blob in self._idle() if self._bound_of(blob) == bound]
-        if left - sum(blob.stored for blob in sharing) + incoming.stored > limit:
+        if self._writing and left - sum(blob.stored for blob in sharing) + incoming.stored > limit:
             return False
         target = limit - limit // _HEADROOM - incoming.stored
         victims: list[BlobFile] = []
