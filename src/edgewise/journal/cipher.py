@@ -86,7 +86,7 @@ class KeyCipher:
     def seal(self, plain: bytes, *, context: bytes) -> bytes:
         """Encrypts; see ``Cipher``."""
         nonce = os.urandom(_NONCE_BYTES)
-        return self._head + nonce + self._key.encrypt(nonce, plain, self._head + context)
+        return b"".join((self._head, nonce, self._key.encrypt(nonce, plain, self._head + context)))
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
         """The content again; see ``Cipher``."""
@@ -101,7 +101,7 @@ class KeyCipher:
         if key is None:
             raise self._unknown(head[1:])
         try:
-            return key.decrypt(nonce, sealed[_TEXT_AT:], head + context)
+            return key.decrypt(nonce, memoryview(sealed)[_TEXT_AT:], head + context)
         except InvalidTag as error:
             raise CorruptError("Sealed content was changed, or belongs elsewhere.") from error
 
@@ -184,7 +184,7 @@ class _Key:
     def encrypt(self, nonce: bytes, plain: bytes, data: bytes) -> bytes:
         return self._gcm(self._derive(nonce)).encrypt(nonce[12:], plain, data)
 
-    def decrypt(self, nonce: bytes, text: bytes, data: bytes) -> bytes:
+    def decrypt(self, nonce: bytes, text: memoryview, data: bytes) -> bytes:
         return self._gcm(self._derive(nonce)).decrypt(nonce[12:], text, data)
 
     def _derive(self, nonce: bytes) -> bytes:

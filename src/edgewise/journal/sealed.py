@@ -67,11 +67,13 @@ class SealedWriter:
 
     def write(self, data: bytes) -> None:
         """Adds content. The last 64 KiB at most stay in memory until ``park`` or ``finish``."""
-        self._pending += data
-        while len(self._pending) > CHUNK_BYTES:  # what just fills a chunk may be the last
-            chunk = bytes(self._pending[:CHUNK_BYTES])
-            del self._pending[:CHUNK_BYTES]
-            self._emit(chunk, last=False)
+        view = memoryview(data)
+        while len(self._pending) + len(view) > CHUNK_BYTES:  # what just fills a chunk may be the last
+            missing = CHUNK_BYTES - len(self._pending)
+            self._emit(bytes(self._pending) + view[:missing], last=False)
+            self._pending.clear()
+            view = view[missing:]
+        self._pending += view
 
     def park(self) -> None:
         """Writes behind the chunks what is still in memory, so that ``unfinished`` finds all of it."""
