@@ -82,6 +82,17 @@ def test_what_was_kept_before_there_was_a_key_stays_and_after_a_change_of_keys_b
         open_store(tmp_path).get(after)
 
 
+def test_what_a_crash_left_twice_is_kept_once(tmp_path: Path) -> None:
+    digest = open_store(tmp_path, cipher=None).put(PICTURE)
+    plain = open_store(tmp_path, cipher=None).path(digest)
+    open_store(tmp_path / "other").put(PICTURE)
+    sealed = plain.with_name(f"{digest}.sealed")
+    sealed.write_bytes(open_store(tmp_path / "other").path(digest).read_bytes())
+    store = open_store(tmp_path)
+    assert (plain.exists(), store.path(digest)) == (False, sealed)
+    assert store.get(digest) == PICTURE
+
+
 def test_a_blob_under_the_name_of_another_does_not_open(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     yes, no = store.put(b"yes, 1"), store.put(b"no, 22")

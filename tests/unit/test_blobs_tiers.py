@@ -125,6 +125,12 @@ def test_what_was_evicted_is_brought_back_from_the_parent_and_kept(
     store.mark_upstream(digests[:1])
     store.put(b"n" * 100)
     assert not kept(store, digests[0])
+    assert [store.reachable(digest) for digest in (digests[0], digests[1], digests[9], "x")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     with store.open_blob(digests[0]) as file:
         assert file.read() == bytes(100)
     assert store.get(digests[0]) == bytes(100)

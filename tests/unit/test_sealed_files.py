@@ -1,7 +1,10 @@
 """Large content sealed in chunks: read from any byte, and nothing exchanged, cut off or left out goes unnoticed."""
 
+import contextlib
+import copy
 import io
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -151,6 +154,51 @@ def test_what_a_writer_parked_is_found_by_another_process(size: int) -> None:
         assert whole.read() == content
 
 
+def copied(writer: SealedWriter, stored: bytes) -> tuple[SealedWriter, io.BytesIO]:
+    """The same writer on a copy of its file."""
+    file, other = io.BytesIO(stored), copy.copy(writer)
+    other.__dict__.update(_file=file, _pending=bytearray(writer._pending))
+    return other, file
+
+
+def tearing(writes: int, part: float) -> Callable[[io.BytesIO, bytes], None]:
+    """As ``write_all`` for some writes; of the next it writes a part, and the process ends."""
+    left = [writes]
+    write_all = sealed.write_all
+
+    def write(file: io.BytesIO, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            write_all(file, data[: int(len(data) * part)])
+            raise InterruptedError
+        write_all(file, data)
+
+    return write
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_a_write_torn_anywhere_costs_nothing_that_was_parked(
+    monkeypatch: pytest.MonkeyPatch, writes: int, part: float
+) -> None:
+    content, there, steps = content_of(3 * CHUNK_BYTES), 0, random.Random(5)
+    file = io.BytesIO()
+    writer = SealedWriter(file, CIPHER, context=b"here")
+    while there < len(content):
+        step = steps.choice([1000, 30_000, CHUNK_BYTES - there % CHUNK_BYTES, 100_000])
+        doomed, torn = copied(writer, file.getvalue())
+        with monkeypatch.context() as patched, contextlib.suppress(InterruptedError):
+            patched.setattr(sealed, "write_all", tearing(writes, part))
+            doomed.write(content[there : there + step])
+            doomed.park()
+        found = b"".join(unfinished(torn, CIPHER, context=b"here", name="It"))
+        assert len(found) >= there
+        assert found == content[: len(found)]
+        writer.write(content[there : there + step])
+        writer.park()
+        there = min(there + step, len(content))
+
+
 def test_of_a_file_cut_off_anywhere_the_whole_chunks_are_found() -> None:
     content = content_of(2 * CHUNK_BYTES + 5000)
     file = io.BytesIO()
@@ -160,7 +208,7 @@ def test_of_a_file_cut_off_anywhere_the_whole_chunks_are_found() -> None:
     stored = file.getvalue()
     for length in (HEAD_BYTES, HEAD_BYTES + 5, HEAD_BYTES + SEALED_BYTES + 100, len(stored) - 1, len(stored)):
         found = b"".join(unfinished(io.BytesIO(stored[:length]), CIPHER, context=b"here", name="It"))
-        whole = (length - HEAD_BYTES) // SEALED_BYTES * CHUNK_BYTES
+        whole = min(2, (length - HEAD_BYTES) // SEALED_BYTES) * CHUNK_BYTES
         assert found == (content if length == len(stored) else content[:whole])
     with pytest.raises(CorruptError):
         list(unfinished(io.BytesIO(stored[:20]), CIPHER, context=b"here", name="It"))

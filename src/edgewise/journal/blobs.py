@@ -311,6 +311,13 @@ class BlobStore:
         held, upstream = digest in self._held, digest in self._upstream
         return BlobStat(digest, blob.size, blob.media_type, blob.time_ns, held=held, upstream=upstream)
 
+    def reachable(self, digest: str) -> bool:
+        """Whether ``get`` can be expected to give it: it is here, or the parent confirmed that it has it."""
+        with self._changed:
+            if digest in self._blobs:
+                return True
+        return self._fetch is not None and is_digest(digest) and self._marks.find(digest) is not None
+
     def close(self) -> None:
         """Releases what is open; the store is not used afterwards."""
         self._marks.close()
@@ -415,13 +422,13 @@ class BlobStore:
         try:
             with contextlib.closing(io.BytesIO(content) if isinstance(content, bytes) else content) as file:
                 size = self._spool(file, path, digest, limit=self._limit(media_type))
-            with self._changed:
-                before = self._fetched
-                healed = before.healed + (digest in self._damaged)
-                self._fetched = Fetched(before.count + 1, before.bytes + size, healed)
+            healed = digest in self._damaged
             self.move_in(path, digest=digest, size=size, media_type=media_type)
         finally:
             path.unlink(missing_ok=True)
+        with self._changed:
+            before = self._fetched
+            self._fetched = Fetched(before.count + 1, before.bytes + size, before.healed + healed)
         return True
 
     def _spool(self, file: BinaryIO, path: Path, digest: str, *, limit: int) -> int:

@@ -75,7 +75,7 @@ class KeyCipher:
 
     def __init__(self, key: bytes, *older: bytes) -> None:
         self._key = _Key(key)
-        self._keys = {each.id: each for each in (*map(_Key, older), self._key)}
+        self._keys = {each.id: each for each in (self._key, *map(_Key, older))}
         self._head = _FORMAT + self._key.id
 
     @property

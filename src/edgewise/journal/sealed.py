@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -30,6 +31,7 @@ HEAD_BYTES = 4 + KEY_BYTES + OVERHEAD
 _MAGIC = b"EWS1"
 _TAG_BYTES = 16
 _SEALED_BYTES = CHUNK_BYTES + _TAG_BYTES
+_LENGTH = struct.Struct("<I")
 
 
 def sealed_size(size: int) -> int:
@@ -62,7 +64,7 @@ class SealedWriter:
         self._context = context
         self._pending = bytearray()
         self._number = 0
-        self._parked = False
+        self._slot = 0
         write_all(file, _MAGIC + cipher.seal(key, context=context))
 
     def write(self, data: bytes) -> None:
@@ -76,26 +78,23 @@ class SealedWriter:
         self._pending += view
 
     def park(self) -> None:
-        """Writes behind the chunks what is still in memory, so that ``unfinished`` finds all of it."""
+        """Writes aside what is still in memory, so that ``unfinished`` finds all of it.
+
+        There are two places for it, behind that of the next chunk: a kill can tear a write, so neither what was parked
+        before nor the chunk that it becomes a part of is written over it.
+        """
         tail = self._cipher.seal(bytes(self._pending), context=_tail_context(self._context, self._number))
-        self._file.seek(self._end)
-        write_all(self._file, tail)
-        self._file.truncate()
-        self._parked = True
+        self._slot = 1 - self._slot
+        self._file.seek(_slot_at(self._number, self._slot))
+        write_all(self._file, _LENGTH.pack(len(tail)) + tail)
 
     def finish(self) -> None:
         """Writes the last chunk; the content is whole."""
         self._emit(bytes(self._pending), last=True)
         self._file.truncate()
 
-    @property
-    def _end(self) -> int:
-        return HEAD_BYTES + self._number * _SEALED_BYTES
-
     def _emit(self, chunk: bytes, *, last: bool) -> None:
-        if self._parked:
-            self._file.seek(self._end)
-            self._parked = False
+        self._file.seek(_chunk_at(self._number))
         write_all(self._file, self._gcm.encrypt(_nonce(self._number, last=last), chunk, None))
         self._number += 1
 
@@ -184,7 +183,7 @@ class SealedReader(io.RawIOBase):
     def _load(self, number: int) -> None:
         from cryptography.exceptions import InvalidTag
 
-        self._file.seek(HEAD_BYTES + number * _SEALED_BYTES)
+        self._file.seek(_chunk_at(number))
         sealed = self._file.read(_SEALED_BYTES)
         try:
             self._chunk = self._gcm.decrypt(_nonce(number, last=number == self._last), sealed, None)
@@ -219,9 +218,7 @@ def unfinished(file: IO[bytes], cipher: Cipher, *, context: bytes, name: str) ->
     with contextlib.suppress(InvalidTag):  # it was finished, and the process ended before anything was done with it
         yield gcm.decrypt(_nonce(number, last=True), sealed, None)
         return
-    sealed += file.read(OVERHEAD)  # a parked tail can be longer than a chunk by this
-    with contextlib.suppress(CorruptError):  # cut off when the process ended: nobody was told that it is there
-        yield cipher.open(sealed, context=_tail_context(context, number))
+    yield max((_tail(file, cipher, context, number, slot) for slot in (0, 1)), key=len)
 
 
 def write_all(file: IO[bytes], data: bytes) -> None:
@@ -239,6 +236,24 @@ def _open_head(file: IO[bytes], cipher: Cipher, *, context: bytes, name: str) ->
     if len(head) < HEAD_BYTES or not head.startswith(_MAGIC):
         raise CorruptError(f"{name} was damaged on disk.", name=name)
     return AESGCM(cipher.open(head[len(_MAGIC) :], context=context))
+
+
+def _tail(file: IO[bytes], cipher: Cipher, context: bytes, number: int, slot: int) -> bytes:
+    """What was parked in a place when so many chunks were written; nothing when it is torn, or older."""
+    file.seek(_slot_at(number, slot))
+    prefix = file.read(_LENGTH.size)
+    length = _LENGTH.unpack(prefix)[0] if len(prefix) == _LENGTH.size else 0
+    with contextlib.suppress(CorruptError):
+        return cipher.open(file.read(min(length, CHUNK_BYTES + OVERHEAD)), context=_tail_context(context, number))
+    return b""
+
+
+def _chunk_at(number: int) -> int:
+    return HEAD_BYTES + number * _SEALED_BYTES
+
+
+def _slot_at(number: int, slot: int) -> int:
+    return _chunk_at(number + 1) + slot * (_LENGTH.size + CHUNK_BYTES + OVERHEAD)
 
 
 def _nonce(number: int, *, last: bool) -> bytes:

@@ -120,7 +120,7 @@ class Uploads:
         with partial.lock:
             if partial.gone:
                 raise BusyError("It has just been finished or given up.", hint="Begin again.")
-            partial.media_type, partial.touched = media_type, self._clock.monotonic()
+            partial.size, partial.media_type, partial.touched = size, media_type, self._clock.monotonic()
             if partial.open(digest) > size:  # more than what is announced now: something else, or a lie
                 partial.restart(digest)
             return partial.offset
@@ -177,8 +177,8 @@ class Uploads:
                 raise InputError(
                     f"What was sent as {digest} has the digest {actual}", hint=hint, expected=digest, actual=actual
                 )
-            partial.close()
-            self._store.move_in(partial.path, digest=digest, size=partial.size, media_type=partial.media_type)
+            partial.finish()
+            self._store.move_in(partial.path, digest=digest, size=partial.offset, media_type=partial.media_type)
             self._discard(name, partial)
 
     def expire(self) -> int:
@@ -229,7 +229,6 @@ class Uploads:
                 path = self._folder / f"{name}{end}"
                 partial = _Partial(path, self._store.cipher, size=size, now=self._clock.monotonic())
                 self._partials[name] = partial
-            partial.size = size
             return partial
 
     @contextlib.contextmanager
@@ -304,18 +303,23 @@ class _Partial:
                 self._writer.write(data)
                 self._writer.park()
             else:
-                write_all(self._file, data)
+                self._append(self._file, data)
             self._count(data)
 
-    def close(self) -> None:
-        """Seals the end of what is whole, and closes the file."""
+    def finish(self) -> None:
+        """Nothing more comes: the file becomes what the store keeps."""
         with self._closed_on_error():
-            if self._writer and self.offset == self.size:
+            if self._writer:
                 self._writer.finish()
-        self._close()
+        self.close()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        self._file = self._writer = None
 
     def remove(self) -> None:
-        self._close()
+        self.close()
         self.path.unlink(missing_ok=True)
         self.gone = True
 
@@ -354,20 +358,20 @@ class _Partial:
         self.offset += len(data)
         self._sha256.update(data)
 
-    def _close(self) -> None:
-        if self._file:
-            self._file.close()
-        self._file = self._writer = None
+    def _append(self, file: IO[bytes], data: bytes) -> None:
+        try:
+            write_all(file, data)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self.offset)
+            raise
 
     @contextlib.contextmanager
     def _closed_on_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            if self._file and not self._writer:
-                with contextlib.suppress(OSError):
-                    os.truncate(self.path, self.offset)
-            self._close()
+            self.close()
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "Free disk space, then begin again."
                 raise StorageFullError(f"No space left to receive {self.path.name[:64]}", hint=hint) from error
