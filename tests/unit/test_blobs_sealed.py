@@ -110,7 +110,7 @@ def test_a_flipped_byte_costs_that_blob_only_and_it_can_be_put_again(tmp_path: P
     store.path(film).write_bytes(stored)
     with pytest.raises(CorruptError) as caught:
         store.get(film)
-    assert caught.value.facts == {"name": f"Blob {film}"}
+    assert caught.value.facts == {"name": film}
     assert store.get(picture) == PICTURE
     kept = store.kept_bytes
     assert store.put(FILM) == film

@@ -101,8 +101,7 @@ def open_content(
         if cipher is None:
             hint = "Name the file of the key in journal.key_file."
             raise WrongKeyError(f"Blob {digest} is sealed, and no key is given.", hint=hint, sealed_with="", keys=[])
-        name = f"Blob {digest}"
-        reader = SealedReader(file, cipher, context=context_of(digest), name=name, on_damage=on_damage)
+        reader = SealedReader(file, cipher, context=context_of(digest), name=digest, on_damage=on_damage)
         return io.BufferedReader(reader, CHUNK_BYTES)
     except BaseException:
         file.close()

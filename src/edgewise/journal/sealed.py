@@ -194,7 +194,7 @@ class SealedReader(io.RawIOBase):
     def _damaged(self) -> CorruptError:
         if self._on_damage:
             self._on_damage()
-        return CorruptError(f"{self._name} was damaged on disk.", name=self._name)
+        return CorruptError(f"Sealed file {self._name} was damaged on disk.", name=self._name)
 
 
 def unfinished(file: IO[bytes], cipher: Cipher, *, context: bytes, name: str) -> Iterator[bytes]:
@@ -234,7 +234,7 @@ def _open_head(file: IO[bytes], cipher: Cipher, *, context: bytes, name: str) ->
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if len(head) < HEAD_BYTES or not head.startswith(_MAGIC):
-        raise CorruptError(f"{name} was damaged on disk.", name=name)
+        raise CorruptError(f"Sealed file {name} was damaged on disk.", name=name)
     return AESGCM(cipher.open(head[len(_MAGIC) :], context=context))
 
 
