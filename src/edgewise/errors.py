@@ -22,6 +22,7 @@
     │   └── StorageFullError       the disk or the stated bound is full
     └── PermanentError           never retry
         ├── CorruptError           stored bytes fail their checksum
+        │   └── WrongKeyError        they are sealed with a key that is not given
         ├── ClosedError            used after close
         └── EngineError            a runtime failed on a valid request
 
@@ -163,6 +164,12 @@ class CorruptError(PermanentError):
     """Stored bytes fail their checksum."""
 
     code = "corrupt"
+
+
+class WrongKeyError(CorruptError):
+    """Stored bytes are sealed with another key. Facts: ``sealed_with``, ``keys``."""
+
+    code = "wrong_key"
 
 
 class ClosedError(PermanentError):

@@ -4,6 +4,7 @@ import functools
 
 from hypothesis import HealthCheck, settings
 
+from edgewise.journal.cipher import KeyCipher
 from edgewise.journal.disk import DiskJournal
 from edgewise.testing.custody import CustodyContract, custody_machine
 from edgewise.testing.journal import JournalContract
@@ -35,12 +36,22 @@ TestDiskMachineOfSmallSegments.settings = settings(
 )
 
 
+class TestSealedDiskJournal(JournalContract):
+    """What is on the disk is encrypted."""
+
+    open = functools.partial(DiskJournal, node="here", cipher=KeyCipher(b"k" * 32), segment_bytes=2000)
+
+
 class TestDiskCustody(CustodyContract):
     open = DiskJournal
 
 
 class TestDiskCustodyOfSmallSegments(CustodyContract):
     open = functools.partial(DiskJournal, segment_bytes=600)
+
+
+class TestSealedDiskCustody(CustodyContract):
+    open = functools.partial(DiskJournal, cipher=KeyCipher(b"k" * 32))
 
 
 TestDiskCustodyMachine = custody_machine(functools.partial(DiskJournal, segment_bytes=2000), durable=True)

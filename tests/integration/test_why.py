@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from edgewise.cli import run
-from edgewise.errors import NotFoundError
+from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.blobs import BlobStore
+from edgewise.journal.cipher import make_key
 from edgewise.node import organs
 from edgewise.node.node import Node
 from edgewise.node.settings import Settings, load
@@ -136,6 +137,18 @@ def test_a_result_that_somebody_wrote_into_the_event_is_found(settings: Settings
     assert not explanation.same
     assert [step.verdict for step in explanation.seen] == [Verdict.DIFFERENT]
     assert explanation.decisions[0].remarks == ("the event's record was changed since",)
+
+
+def test_what_is_sealed_at_rest_is_explained_with_the_key_and_not_without(tmp_path: Path, file: Path) -> None:
+    make_key(tmp_path / "node.key")
+    file.write_text(file.read_text() + "journal: {key_file: node.key}\n")
+    (decision,) = live(load(file, environment={}), 200)
+    (stored,) = (tmp_path / "data" / "journal" / "blobs").glob(f"??/{decision.body['evidence']['input']}*")
+    assert b"PNG" not in stored.read_bytes()
+    assert explain(load(file, environment={})).same
+    (tmp_path / "node.key").rename(tmp_path / "elsewhere.key")
+    with pytest.raises(SettingsError, match="no key in"):
+        explain(load(file, environment={}))
 
 
 def test_without_its_picture_an_event_is_told_but_not_repeated(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from edgewise.journal.blobs import BlobStore, Evictions
 
 
 def open_store(folder: Path, *, max_bytes: int = 1000, clock: ManualClock | None = None) -> BlobStore:
-    return BlobStore(folder, max_bytes=max_bytes, clock=clock or ManualClock())
+    return BlobStore(folder, max_bytes=max_bytes, clock=clock or ManualClock(), memory_bytes=0)
 
 
 def test_content_is_found_by_its_digest_also_after_a_restart(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from edgewise._lib.clock import ManualClock
 from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, UnavailableError
 from edgewise.journal import frames
 from edgewise.journal.base import Reason, StreamSettings, WhenFull
+from edgewise.journal.cipher import Cipher, KeyCipher
 from edgewise.journal.database import DATABASE
 from edgewise.journal.disk import DiskJournal
 from edgewise.journal.reader import DiskReader
@@ -24,8 +25,8 @@ from edgewise.types import Entry
 STREAMS = {"events": StreamSettings(), "readings": StreamSettings()}
 
 
-def open_journal(folder: Path, **streams: StreamSettings) -> DiskJournal:
-    return DiskJournal(folder, node="here", streams=streams or STREAMS, clock=ManualClock())
+def open_journal(folder: Path, *, cipher: Cipher | None = None, **streams: StreamSettings) -> DiskJournal:
+    return DiskJournal(folder, node="here", streams=streams or STREAMS, clock=ManualClock(), cipher=cipher)
 
 
 @pytest.fixture
@@ -246,12 +247,29 @@ def test_this_release_still_runs_when_a_later_one_added_columns(tmp_path: Path) 
     journal.close()
 
 
+def test_a_sealed_journal_tells_nothing_without_its_key_and_loses_nothing_by_a_wrong_one(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, cipher=KeyCipher(b"k" * 32))
+    journal.append("events", [Entry("face.known", {"name": "Ada"}, ("a" * 64,))])
+    journal.close()
+    assert not any(b"Ada" in path.read_bytes() for path in tmp_path.iterdir())
+    for wrong in (KeyCipher(b"x" * 32), None):
+        with pytest.raises(EdgewiseError) as refusal:
+            open_journal(tmp_path, cipher=wrong)
+        assert refusal.value.code in {"wrong_key", "settings_invalid"}
+    journal = open_journal(tmp_path, cipher=KeyCipher(b"n" * 32, b"k" * 32))  # another key from now on
+    journal.append("events", entries(2))
+    assert [record.kind for record in journal.read("events")] == ["face.known", "test.number"]
+    assert journal.losses() == []
+    journal.close()
+
+
 FILL_UP = """
 import resource, sys
 from pathlib import Path
 from edgewise.errors import RetryError
 from edgewise.journal import frames
 from edgewise.journal.base import StreamSettings
+from edgewise.journal.cipher import Cipher, KeyCipher
 from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 

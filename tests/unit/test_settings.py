@@ -64,7 +64,7 @@ def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default
         ),
         ("unlock}", "unlock, arguments: {for_s: 3}}", "rules[0].do[0].arguments: Command 'unlock'", ""),
         ("node: {", "http: {host: 0.0.0.0}\nnode: {", "a token is needed", "openssl"),
-        ("node: {", "journal: {event: {max_bytes: 1}}\nnode: {", "no stream 'event'", "'events'"),
+        ("node: {", "journal: {event: {max_bytes: 1}}\nnode: {", "journal.event: unknown field 'event'", "'events'"),
     ],
 )
 def test_a_wrong_line_is_refused_with_where_and_how_to_mend_it(

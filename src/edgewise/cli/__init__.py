@@ -62,7 +62,7 @@ _COMMANDS = (
     ("series", "series:app", "Pack recorded series into little space."),
     ("why", "why:why", "Why something was decided, done again."),
     ("audit", "audit:audit", "Prove that nobody touched the decisions."),
-    ("journal", "journal:app", "Prove that nothing was lost."),
+    ("journal", "journal:app", "Prove that nothing was lost, and make the key it is sealed with."),
     ("rules", "rules:app", "Try rules on what was recorded."),
     ("token", "token:app", "Let other nodes join this one."),
     ("join", "join:join", "Make this node a child of another."),

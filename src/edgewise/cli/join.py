@@ -30,7 +30,7 @@ def join(
     token:
         The line that ``edgewise token create`` printed there.
     """
-    from edgewise.node.organs import join_parent
+    from edgewise.node.kin import join_parent
     from edgewise.trust.joining import JoinToken
 
     membership = join_parent(load_settings(config, **{"node.name": name or None}), url, JoinToken.parse(token))
@@ -39,7 +39,7 @@ def join(
 
 def leave(*, config: ConfigFile = None) -> None:
     """End being a child. Nothing is sent any more; what was recorded stays here, and what was sent stays there."""
-    from edgewise.node.organs import link_folder
+    from edgewise.node.kin import link_folder
 
     folder = link_folder(load_settings(config))
     membership = folder.membership

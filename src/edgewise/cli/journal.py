@@ -1,6 +1,8 @@
-"""``edgewise journal``: prove that nothing was lost."""
+"""``edgewise journal``: prove that nothing was lost, and make the key it is sealed with."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cyclopts
 
@@ -53,3 +55,25 @@ def audit(*, config: ConfigFile = None, json: JsonFlag = False) -> int:
         )
     output.note("[green]Balanced.[/]" if balanced else "[red]Not balanced.[/]")
     return 0 if balanced else 1
+
+
+@app.command
+def key(file: Path, /, *, json: JsonFlag = False) -> None:
+    """Make a key that snapshots and clips are sealed with, in a file that you alone can read.
+
+    The node seals with it once journal.key_file names the file. Without the key nobody reads them again, the node
+    included: keep a copy elsewhere. An existing file is never overwritten.
+
+    Parameters
+    ----------
+    file
+        Where the key is written, such as on a stick or a mount for secrets.
+    """
+    from edgewise.journal.cipher import make_key
+
+    made = make_key(file)
+    if json:
+        output.show_json({"file": str(file), "key": made})
+        return
+    output.out().print(f"Key {made} is in {file}. Keep a copy of it elsewhere.")
+    output.note(f"Seal with it: journal: {{key_file: {file}}}")

@@ -6,6 +6,7 @@ import datetime
 
 import cyclopts
 
+from edgewise._lib.clock import SystemClock
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 
@@ -15,9 +16,9 @@ app = cyclopts.App(name="nodes", help="The nodes below this one.", result_action
 @app.command(name="list")
 def list_(*, config: ConfigFile = None, json: JsonFlag = False) -> None:
     """List the children, with the nodes that they bring."""
-    from edgewise.node.organs import open_fleet
+    from edgewise.node.kin import open_fleet
 
-    fleet = open_fleet(load_settings(config))
+    fleet = open_fleet(load_settings(config), clock=SystemClock())
     try:
         children = fleet.children()
         below = {child.name: [node for node in fleet.below(child.name) if node != child.name] for child in children}
@@ -60,9 +61,9 @@ def remove(name: str, /, *, config: ConfigFile = None) -> None:
 
     A running node refuses it within seconds.
     """
-    from edgewise.node.organs import open_fleet
+    from edgewise.node.kin import open_fleet
 
-    fleet = open_fleet(load_settings(config))
+    fleet = open_fleet(load_settings(config), clock=SystemClock())
     try:
         gone = fleet.remove(name)
     finally:

@@ -34,7 +34,7 @@ def create(
     knows whom it lets in. Give it to the other node over a way that nobody reads along.
     """
     from edgewise._lib.clock import SystemClock
-    from edgewise.node.organs import authority_folder, open_fleet
+    from edgewise.node.kin import authority_folder, open_fleet
     from edgewise.trust.authority import Authority
 
     settings = load_settings(config)

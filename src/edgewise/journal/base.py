@@ -158,28 +158,6 @@ class StreamState(msgspec.Struct, frozen=True, array_like=True):
     last: int
 
 
-class Cipher(Protocol):
-    """Encryption at rest. Safe for threads."""
-
-    @property
-    def overhead(self) -> int:
-        """Bytes by which what is sealed is longer."""
-        ...
-
-    def seal(self, plain: bytes, *, context: bytes) -> bytes:
-        """Encrypts, bound to ``context``."""
-        ...
-
-    def open(self, sealed: bytes, *, context: bytes) -> bytes:
-        """Decrypts.
-
-        Raises:
-            CorruptError: It was tampered with, or sealed in another context.
-            SettingsError: It was sealed with another key.
-        """
-        ...
-
-
 class Journal(Protocol):
     """Streams of records. Safe for threads."""
 

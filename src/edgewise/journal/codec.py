@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from edgewise.errors import CorruptError, EdgewiseError, InputError, PermanentError, SettingsError, TooLargeError
-from edgewise.journal.base import Cipher, Packed
+from edgewise.errors import (
+    CorruptError,
+    EdgewiseError,
+    InputError,
+    PermanentError,
+    SettingsError,
+    TooLargeError,
+    WrongKeyError,
+)
+from edgewise.journal.base import Packed
 from edgewise.journal.blocks import MAX_BLOCK_BYTES, OVERHEAD_BYTES, Block, Head
 from edgewise.journal.packed import MAX_RECORDS, StoredEntry, pack, unpack
 from edgewise.types import Entry, Record
+
+if TYPE_CHECKING:
+    from edgewise.journal.cipher import Cipher
 
 MSGPACK = 1
 """Codec: an array of entries, each an array of its fields in the order of ``types.Entry``."""
@@ -125,7 +136,7 @@ class Codec:
         """The records of a block.
 
         Raises:
-            CorruptError: It was damaged, or tampered with.
+            CorruptError: It was damaged, or tampered with; WrongKeyError: it needs another key.
             PermanentError: A later release wrote it.
             SettingsError: It is sealed, and there is no key.
         """
@@ -139,9 +150,11 @@ class Codec:
         return {digest for entry in self._entries(block) for digest in entry.blobs}
 
     def sound(self, block: Block) -> bool:
-        """Whether it can be read: nothing was damaged."""
+        """Whether it can be read: nothing was damaged. Without its key nobody can tell: WrongKeyError."""
         try:
             self._entries(block)
+        except WrongKeyError:
+            raise
         except CorruptError:
             return False
         return True

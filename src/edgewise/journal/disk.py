@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError
+from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError, WrongKeyError
 from edgewise.journal import blocks, carry, custody
 from edgewise.journal.actions import Actions, Stream
-from edgewise.journal.base import Balance, Batch, Cipher, Claim, Loss, Packed, StreamSettings, StreamState, WhenFull
+from edgewise.journal.base import Balance, Batch, Claim, Loss, Packed, StreamSettings, StreamState, WhenFull
 from edgewise.journal.blobs import BlobStore
+from edgewise.journal.cipher import Cipher
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.database import Database, Tables
 from edgewise.journal.group import GroupCommit, Work
@@ -149,6 +150,8 @@ class DiskJournal:
                 block = fetch(file, segment, target.id, place)
                 try:
                     records = self._codec.decode(block, node=target.node, stream=target.name)
+                except WrongKeyError:
+                    raise
                 except CorruptError:
                     self._submit(self._actions.strike_out, target, place.first)
                     break
@@ -243,6 +246,8 @@ class DiskJournal:
                 return None
             try:
                 packed = tuple(self._packed(target, after=after, through=durable, max_bytes=max_bytes))
+            except WrongKeyError:
+                raise
             except CorruptError as error:
                 self._submit(self._actions.strike_out, target, int(str(error.facts["first"])))
                 continue

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from edgewise.errors import CorruptError, NotFoundError, PermanentError
 from edgewise.journal import blocks
-from edgewise.journal.base import Balance, Cipher, Loss
+from edgewise.journal.base import Balance, Loss
+from edgewise.journal.cipher import Cipher
 from edgewise.journal.codec import Codec
 from edgewise.journal.database import DATABASE, SQL, Tables
 from edgewise.journal.index import Recent

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgewise.errors import CorruptError, StorageFullError, UnavailableError
+from edgewise.errors import CorruptError, StorageFullError, UnavailableError, WrongKeyError
 from edgewise.journal import blocks, frames
 from edgewise.journal.blocks import Block
 from edgewise.journal.codec import Codec
@@ -437,6 +437,8 @@ class BlockStore:
     def _digests(self, block: Block) -> set[str]:
         try:
             return self._codec.digests(block)
+        except WrongKeyError:
+            raise
         except CorruptError:  # tampered with: whoever reads it strikes it out
             return set()
 

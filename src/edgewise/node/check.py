@@ -14,6 +14,7 @@ from edgewise._lib.clock import SystemClock
 from edgewise._lib.documents import nearest
 from edgewise._lib.secrets import read_secret
 from edgewise.errors import EdgewiseError, RuleError, SettingsError
+from edgewise.journal.cipher import open_cipher
 from edgewise.models.package import load_manifest
 from edgewise.node import settings as node_settings
 from edgewise.node.settings import Fault, Settings
@@ -118,3 +119,10 @@ def _secrets(settings: Settings) -> Iterator[Fault]:
                 read_secret(path, what=field)
         except SettingsError as error:
             yield Fault(field, error.message.removeprefix(f"{field}: "), error.hint)
+    journal = settings.journal
+    keys = {"journal.key_file": (journal.key_file,), "journal.old_key_files": journal.old_key_files}
+    for field, path in ((field, path) for field, paths in keys.items() for path in paths if path):
+        try:
+            open_cipher(path)
+        except SettingsError as error:
+            yield Fault(field, error.message, error.hint)

@@ -182,9 +182,7 @@ class Clips:
         digest = record.blobs[0] if record.blobs else ""
         facts = {**known, "name": name, "source": source, "state": "recorded", "digest": digest}
         clip = msgspec.convert(facts, ClipFacts)
-        try:
-            self._blobs.stat(digest)
-        except NotFoundError:
+        if not self._blobs.reachable(digest):
             return msgspec.structs.replace(clip, state="evicted", digest="", reason="newer clips needed the room")
         return clip
 

@@ -18,7 +18,7 @@ import msgspec
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import EdgewiseError, EngineError, NotFoundError
 from edgewise.media.images import limit_threads
-from edgewise.node import organs
+from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
@@ -107,8 +107,9 @@ class Node:
                 clock=self.clock,
             )
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+            opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
-            self.parenting = organs.make_parenting(settings, self.journal, clock=self.clock) if settings.https else None
+            self.parenting = kin.make_parenting(settings, self.journal, clock=self.clock) if settings.https else None
             if self.parenting:
                 opened.callback(self.parenting.close)
             self.uplink: Uplink | None = None
@@ -316,7 +317,7 @@ class Node:
             self.parenting.fleet.refresh()
         if self.uplink is None:
             try:
-                uplink = organs.make_uplink(self.settings, self.journal, brings=self._brings, clock=self.clock)
+                uplink = kin.make_uplink(self.settings, self.journal, brings=self._brings, clock=self.clock)
             except EdgewiseError as error:
                 logger.warning("nothing goes to the parent: %s", error)
                 return

@@ -16,21 +16,19 @@ from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings, WhenFull
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
+from edgewise.node.kin import link_folder
 from edgewise.node.library import default_cache, session_options
 from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
 
 if TYPE_CHECKING:
-    from edgewise.fleet.store import FleetStore
     from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
-    from edgewise.link.membership import LinkFolder, Membership
-    from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
-    from edgewise.node.parenting import Parenting
     from edgewise.node.sealing import Readable, Report, SealedStream
     from edgewise.node.why import Explainer
     from edgewise.people.enrol import Enrolment
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from edgewise.pipeline.scheduler import Lane
     from edgewise.pipeline.settings import PipelineSettings
     from edgewise.pipeline.sinks.mqtt import Broker
-    from edgewise.trust.joining import JoinToken
     from edgewise.types import Entry
 
 _CLOCK = SystemClock()
@@ -74,6 +71,7 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
 
     Raises:
         ConflictError: Another process runs on the same data.
+        SettingsError: The key to seal with cannot be read, or others can read it.
     """
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
@@ -85,8 +83,9 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         bounds={"video/mp4": settings.node.clip_bytes, "image/png": settings.node.evidence_bytes},
         max_age_s=settings.node.media_age_s,
         clock=clock,
+        cipher=open_cipher(settings),
     )
-    streams = {name: settings.journal.get(name, StreamSettings()) for name in STREAMS}
+    streams = {name: getattr(settings.journal, name) for name in STREAMS}
     goes_on = link_folder(settings).membership is not None
     held = StreamSettings(
         max_bytes=settings.held.stream_bytes,
@@ -99,103 +98,23 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         streams=streams,
         blobs=blobs,
         clock=clock,
+        cipher=blobs.cipher,
         held=held,
         held_bytes=settings.held.max_bytes,
     )
     return journal, blobs
 
 
-def link_folder(settings: Settings) -> LinkFolder:
-    """What the node keeps of the link to its parent."""
-    from edgewise.link.membership import LinkFolder
-
-    return LinkFolder(Path(settings.node.data) / "link")
-
-
-def open_fleet(settings: Settings, *, clock: Clock = _CLOCK) -> FleetStore:
-    """The node's children. Several processes may open it.
+def open_cipher(settings: Settings) -> Cipher | None:
+    """What seals what the node keeps; None when the settings name no key.
 
     Raises:
-        CorruptError: The data is damaged.
+        SettingsError: The key cannot be read, or others can read it.
     """
-    from edgewise._lib.state import StateSettings, open_state
-    from edgewise.fleet.store import MIGRATIONS, FleetStore
+    from edgewise.journal import cipher
 
-    file = data_folder(settings) / "fleet" / "fleet.db"
-    state = open_state(StateSettings(), file, component="fleet", migrations=MIGRATIONS)
-    return FleetStore(state, name=settings.node.name, clock=clock)
-
-
-def authority_folder(settings: Settings) -> Path:
-    """Where the node's certificate authority is kept."""
-    return Path(settings.node.data) / "authority"
-
-
-def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock = _CLOCK) -> Parenting:
-    """What the node is to its children."""
-    from edgewise.node.parenting import Parenting
-
-    fleet = open_fleet(settings, clock=clock)
-    try:
-        return Parenting(authority_folder(settings), fleet=fleet, journal=journal, node=settings.node.name, clock=clock)
-    except BaseException:
-        fleet.close()
-        raise
-
-
-def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
-    """Makes the node a child of another, also while it runs. Errors as ``LinkFolder.join``."""
-    from edgewise.journal.database import DATABASE
-
-    if not (Path(settings.node.data) / "journal" / DATABASE).exists():
-        open_journal(settings)[0].close()  # its identity is what the parent knows the records by
-    journal = read_journal(settings)
-    try:
-        identity = journal.identity
-    finally:
-        journal.close()
-    return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
-
-
-def make_uplink(
-    settings: Settings, journal: DiskJournal, *, brings: Callable[[str], bool], clock: Clock = _CLOCK
-) -> Uplink | None:
-    """What sends records to the node's parent; None while it has none.
-
-    Args:
-        settings: Of the node.
-        journal: What is sent.
-        brings: Whether a node is below this one.
-        clock: Time.
-    """
-    import random
-
-    from edgewise import __version__
-    from edgewise.link.uplink import Uplink
-
-    folder = link_folder(settings)
-    membership = folder.membership
-    if membership is None:
-        return None
-    if membership.node != settings.node.name:
-        raise SettingsError(
-            f"This node joined {membership.parent} as {membership.node}, and runs as {settings.node.name}",
-            hint="Restart it, so that its records have the name; or join again under the other.",
-            field="node.name",
-        )
-    credentials = folder.credentials(membership)
-    return Uplink(
-        journal,
-        node=settings.node.name,
-        version=__version__,
-        connect=functools.partial(folder.client, membership, credentials),
-        brings=brings,
-        settings=settings.parent,
-        clock=clock,
-        random=random.random,
-        budget=folder.budget(),
-        spent=folder.keep_budget,
-    )
+    journal = settings.journal
+    return cipher.open_cipher(journal.key_file, older=journal.old_key_files) if journal.key_file else None
 
 
 def read_journal(settings: Settings) -> DiskReader:
@@ -215,7 +134,7 @@ def read_journal(settings: Settings) -> DiskReader:
             kind="journal",
             name=settings.node.data,
         )
-    return DiskReader(folder, node=settings.node.name)
+    return DiskReader(folder, node=settings.node.name, cipher=open_cipher(settings))
 
 
 def open_repository(settings: Settings) -> ModelRepository:
@@ -427,7 +346,7 @@ def open_explainer(settings: Settings) -> Iterator[Explainer]:
         folder = Path(settings.node.data) / "journal" / "blobs"
         yield Explainer(
             journal,
-            blob=functools.partial(read_blob, folder),
+            blob=functools.partial(read_blob, folder, cipher=open_cipher(settings)),
             repository=repository,
             people=people,
             rules=settings.rules,

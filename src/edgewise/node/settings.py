@@ -118,6 +118,27 @@ class HeldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_s: Annotated[float, Meta(gt=0, le=3.2e9)] = 30 * 86400.0
 
 
+class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of each stream, and what it is sealed with.
+
+    Attributes:
+        events: What was seen.
+        decisions: What was done, and why.
+        readings: What sensors told.
+        audit: Who changed what.
+        key_file: File of the key that records, snapshots and clips are sealed with; empty seals nothing. It may lie on
+            another disk. ``edgewise journal key FILE`` makes one.
+        old_key_files: Files of the keys before it: what was sealed with them can still be read.
+    """
+
+    events: StreamSettings = StreamSettings()
+    decisions: StreamSettings = StreamSettings()
+    readings: StreamSettings = StreamSettings()
+    audit: StreamSettings = StreamSettings()
+    key_file: str = ""
+    old_key_files: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``edgewise.yaml``.
 
@@ -127,7 +148,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held: Bounds of what the nodes below it send.
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
-        journal: Bounds of a stream, by its name: ``events``, ``decisions``, ``readings``, ``audit``.
     """
 
     node: NodeSettings = NodeSettings()
@@ -141,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pipelines: dict[Name, PipelineSettings] = {}
     devices: dict[Name, DeviceSettings] = {}
     rules: tuple[RuleSettings, ...] = ()
-    journal: dict[Name, StreamSettings] = {}
+    journal: JournalSettings = JournalSettings()
 
 
 STREAMS = ("events", "decisions", "readings", "audit")
@@ -197,9 +217,8 @@ def located(fault: Fault, text: str, *, file: Path) -> SettingsError:
 def verify(settings: Settings) -> Iterator[Fault]:
     """Checks what concerns several sections."""
     yield from _verify_rules(settings)
-    for name in settings.journal:
-        if name not in STREAMS:
-            yield Fault(f"journal.{name}", f"journal has no stream {name!r}", nearest(name, STREAMS))
+    if settings.journal.old_key_files and not settings.journal.key_file:
+        yield Fault("journal.old_key_files", "there are old keys, but no key to seal with", "Set journal.key_file.")
     yield from _verify_topics(settings)
     yield from _verify_pipelines(settings)
     if not is_loopback(settings.http.host) and not settings.http.token_file:
@@ -342,6 +361,11 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         settings,
         node=replace(settings.node, data=absolute(settings.node.data)),
         http=replace(settings.http, token_file=absolute(settings.http.token_file)),
+        journal=replace(
+            settings.journal,
+            key_file=absolute(settings.journal.key_file),
+            old_key_files=tuple(map(absolute, settings.journal.old_key_files)),
+        ),
         mqtt=settings.mqtt and with_files(settings.mqtt),
         models=tuple(absolute(model) if "/" in model else model for model in settings.models),
         pipelines=pipelines,

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from edgewise.journal.cipher import make_key
 from edgewise.media.film import write_video
 from edgewise.pipeline.base import Event
 
@@ -176,3 +177,21 @@ def test_a_clip_that_was_pushed_out_says_so(server: Any, http: httpx.Client) -> 
     server.node.blobs._blobs.pop(digest)
     assert http.get(f"/v1/clips/{clip}").json()["state"] == "evicted"
     assert http.get(f"/v1/clips/{clip}/video").status_code == 404
+
+
+def test_what_is_sealed_on_disk_is_sent_in_the_open_and_from_any_byte(
+    start_api: Callable[..., Any], tmp_path: Path
+) -> None:
+    make_key(tmp_path / "node.key")
+    server = start_api(f"http: {{port: 0}}\njournal: {{key_file: {tmp_path / 'node.key'}}}\n")
+    content = np.random.default_rng(5).bytes(900_000)
+    digest = server.node.blobs.put(content, media_type="video/mp4")
+    assert content[500_000:500_016] not in server.node.blobs.path(digest).read_bytes()
+    with httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        assert client.get(f"/v1/blobs/{digest}").content == content
+        part = client.get(f"/v1/blobs/{digest}", headers={"Range": "bytes=65530-500000"})
+        assert (part.status_code, part.content) == (206, content[65_530:500_001])
+        assert part.headers["content-range"] == "bytes 65530-500000/900000"
+        assert client.get(f"/v1/snapshots/{digest}").content == content
+        server.node.blobs.path(digest).write_bytes(b"cut off")
+        assert client.get(f"/v1/blobs/{digest}").json()["error"]["code"] == "corrupt"

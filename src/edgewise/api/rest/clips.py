@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 import msgspec
@@ -96,8 +97,10 @@ def read_blob(
 
 def _sent(context: Context, digest: str, asked: str, *, saved_as: str = "") -> Response[bytes] | Stream:
     blobs = context.node.blobs
+    blobs.open_blob(digest).close()  # what only the parent has is here from now on
     media_type = blobs.stat(digest).media_type
-    return send_file(blobs.path(digest), media_type=media_type, tag=digest, asked=asked, name=saved_as)
+    opened = functools.partial(blobs.open_blob, digest)
+    return send_file(opened, media_type=media_type, tag=digest, asked=asked, name=saved_as)
 
 
 def _running(context: Context, source: str) -> list[ClipFacts]:

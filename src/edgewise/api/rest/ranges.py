@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from litestar import Response
 from litestar.response import Stream
 
 from edgewise.api.errors import body_of
-from edgewise.errors import InputError, NotFoundError
+from edgewise.errors import InputError
 
 _CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -47,23 +47,21 @@ def part_of(header: str, size: int) -> Part | None:
     return Part(start, stop)
 
 
-def send_file(path: Path, *, media_type: str, tag: str, asked: str, name: str = "") -> Response[bytes] | Stream:
+def send_file(
+    opened: Callable[[], BinaryIO], *, media_type: str, tag: str, asked: str, name: str = ""
+) -> Response[bytes] | Stream:
     """A file that never changes, or the part that is asked for.
 
     Args:
-        path: The file. It may be removed while it is sent.
+        opened: Opens the file, which must be seekable. Called twice: for its size, and when it is sent; so that nothing
+            stays open when a client goes away before the first byte. What it raises is raised here.
         media_type: Of its content.
         tag: What its content is known by.
         asked: The ``Range`` header, empty when there is none.
         name: Under which a browser saves it; empty lets it show it.
-
-    Raises:
-        NotFoundError: It is not there any more.
     """
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise NotFoundError("It was removed just now", kind="blob", name=tag) from error
+    with opened() as file:
+        size = file.seek(0, os.SEEK_END)
     headers = {
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=31536000, immutable",
@@ -83,11 +81,11 @@ def send_file(path: Path, *, media_type: str, tag: str, asked: str, name: str = 
         headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
     headers["content-length"] = str(sent.stop - sent.start)
     status = HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK
-    return Stream(_pieces(path, sent), media_type=media_type, status_code=int(status), headers=headers)
+    return Stream(_pieces(opened, sent), media_type=media_type, status_code=int(status), headers=headers)
 
 
-async def _pieces(path: Path, part: Part) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
+async def _pieces(opened: Callable[[], BinaryIO], part: Part) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(opened) as file:
         await asyncio.to_thread(file.seek, part.start)
         left = part.stop - part.start
         while left > 0:
