@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.lake.base import LakeSettings
 from edgewise.node.discovery import HomeAssistantSettings
 from edgewise.pipeline.base import Gives
 from edgewise.pipeline.catalog import source_class, transform_class
@@ -33,7 +34,7 @@ PREFIX = "EDGEWISE_"
 
 MIB = 1024 * 1024
 # Fields of sources and brokers that hold paths.
-_FILES = ("path", "password_file", "ca_file")
+_FILES = ("path", "password_file", "ca_file", "secret_key_file")
 
 
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
         journal: Bounds of a stream, by its name: ``events``, ``decisions``, ``readings``, ``audit``.
+        lake: Tables of everything that comes in; a node without it keeps none.
     """
 
     node: NodeSettings = NodeSettings()
@@ -103,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: dict[Name, DeviceSettings] = {}
     rules: tuple[RuleSettings, ...] = ()
     journal: dict[Name, StreamSettings] = {}
+    lake: LakeSettings | None = None
 
 
 STREAMS = ("events", "decisions", "readings", "audit")
@@ -286,6 +289,9 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         broker = getattr(part, "broker", None)
         return replace(part, **found, **({"broker": with_files(broker)} if broker else {}))
 
+    def placed(lake: LakeSettings) -> LakeSettings:
+        return replace(lake, folder=absolute(lake.folder), s3=lake.s3 and with_files(lake.s3))
+
     pipelines = {
         name: replace(pipeline, source=with_files(pipeline.source)) for name, pipeline in settings.pipelines.items()
     }
@@ -296,4 +302,5 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         mqtt=settings.mqtt and with_files(settings.mqtt),
         models=tuple(absolute(model) if "/" in model else model for model in settings.models),
         pipelines=pipelines,
+        lake=settings.lake and placed(settings.lake),
     )
