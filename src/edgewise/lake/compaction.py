@@ -108,7 +108,8 @@ def files(table: DeltaTable) -> list[File]:
     """The files of a table as it is now."""
     actions = facts(table)
     return [
-        File(landed, size) for landed, size in zip(actions[f"partition.{PARTITION}"], actions["size_bytes"], strict=True)
+        File(landed, size)
+        for landed, size in zip(actions[f"partition.{PARTITION}"], actions["size_bytes"], strict=True)
     ]
 
 

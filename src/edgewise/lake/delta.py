@@ -102,7 +102,11 @@ class DeltaLake:
                 sizes = actions["size_bytes"]
                 found.append(
                     Table(
-                        name, (*described, Column(PARTITION, "DATE")), sum(actions["num_records"]), len(sizes), sum(sizes)
+                        name,
+                        (*described, Column(PARTITION, "DATE")),
+                        sum(actions["num_records"]),
+                        len(sizes),
+                        sum(sizes),
                     )
                 )
         if not found:

@@ -47,9 +47,7 @@ class Plan(NamedTuple):
     sweep: bool
 
 
-def decide(
-    files: Iterable[File], *, today: datetime.date, keep_days: int, commits: int, since_sweep_s: float
-) -> Plan:
+def decide(files: Iterable[File], *, today: datetime.date, keep_days: int, commits: int, since_sweep_s: float) -> Plan:
     """Decides what a table needs.
 
     Args:

@@ -166,6 +166,8 @@ def verify(settings: Settings) -> Iterator[Fault]:
             yield Fault(f"journal.{name}", f"journal has no stream {name!r}", nearest(name, STREAMS))
     yield from _verify_topics(settings)
     yield from _verify_pipelines(settings)
+    if settings.lake and settings.lake.folder and settings.lake.s3:
+        yield Fault("lake", "it has a folder and a place on S3 storage", "Set lake.folder or lake.s3, one of them.")
     if not is_loopback(settings.http.host) and not settings.http.token_file:
         yield Fault(
             "http.host",
