@@ -88,7 +88,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def make_bucket(filer: int) -> bool:
     """A bucket is a folder of the server's own file store."""
-    request = urllib.request.Request(f"http://127.0.0.1:{filer}/buckets/lake/", method="POST", headers={"Content-Length": "0"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{filer}/buckets/lake/", method="POST", headers={"Content-Length": "0"}
+    )
     try:
         urllib.request.urlopen(request, timeout=5).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""The lake as Delta tables (https://github.com/delta-io/delta/blob/master/PROTOCOL.md), in a folder or on S3 storage."""
+"""The lake as Delta tables (the protocol of delta-io/delta), in a folder or on S3 storage."""
 
 from __future__ import annotations
 
@@ -130,21 +130,22 @@ class DeltaLake:
         writers = self._fresh()
         landed = datetime.datetime.fromtimestamp(self._clock.time_ns() / 1e9, tz=datetime.UTC).date()
         for name, writer in writers.items():
-            known = writer.marks(streams)
             rows: list[Record] = []
             marks: dict[StreamKey, int] = {}
             for key, records in streams.items():
-                new = [record for record in records if record.sequence > known[key]]
-                here = [record for record in new if route(record) == name]
-                if here or (new and home(key[1]) == name):
-                    marks[key] = new[-1].sequence
-                rows += here
+                here = [record for record in records if route(record) == name]
+                if not here and home(key[1]) != name:
+                    continue
+                known = writer.mark(key)
+                rows += [record for record in here if record.sequence > known]
+                if records[-1].sequence > known:
+                    marks[key] = records[-1].sequence
             if marks:
                 writer.append(rows, marks, landed=landed)
         return self._marks(list(streams), writers)
 
     def _marks(self, streams: Sequence[StreamKey], writers: Mapping[str, TableWriter]) -> dict[StreamKey, int]:
-        return {key: writers[home(key[1])].marks([key])[key] for key in streams}
+        return {key: writers[home(key[1])].mark(key) for key in streams}
 
     def _fresh(self) -> Mapping[str, TableWriter]:
         """The tables for writing, in the order they are written, with what others committed."""

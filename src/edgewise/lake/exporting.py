@@ -28,7 +28,7 @@ def write(batches: Any, form: Format, descriptor: int) -> int:
         InputError: Two columns have one name.
     """
     import pyarrow as arrow  # type: ignore[import-untyped]
-    from pyarrow import csv, parquet  # type: ignore[import-untyped]
+    from pyarrow import csv, parquet
 
     names = batches.schema.names
     if twice := next((name for name in names if names.count(name) > 1), ""):
@@ -58,10 +58,10 @@ def _safe(batches: list[Any], schema: Any) -> Any:
         kind = column.type
         if arrow.types.is_nested(kind) or arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind):
             cells = [None if cell is None else _text(plain(cell)) for cell in column.to_pylist()]
-            column = arrow.chunked_array([arrow.array(cells, arrow.string())])  # noqa: PLW2901
+            column = arrow.chunked_array([arrow.array(cells, arrow.string())])
         if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type):
             guarded = compute.binary_join_element_wise("'", column, "")
-            column = compute.if_else(compute.match_substring_regex(column, _FORMULA), guarded, column)  # noqa: PLW2901
+            column = compute.if_else(compute.match_substring_regex(column, _FORMULA), guarded, column)
         columns.append(column)
     return arrow.table(columns, names=table.column_names)
 

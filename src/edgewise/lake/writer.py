@@ -8,7 +8,7 @@ knowing of the other.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -56,12 +56,11 @@ class TableWriter:
             self._marks.clear()
         self._sync()
 
-    def marks(self, streams: Iterable[StreamKey]) -> dict[StreamKey, int]:
-        """How far streams are in this table, as of the last refresh or commit."""
-        for key in streams:
-            if key not in self._marks:
-                self._marks[key] = self._table.transaction_version(_app_id(key)) or 0
-        return {key: self._marks[key] for key in streams}
+    def mark(self, key: StreamKey) -> int:
+        """How far a stream is in this table, as of the last refresh or commit."""
+        if key not in self._marks:
+            self._marks[key] = self._table.transaction_version(_app_id(key)) or 0
+        return self._marks[key]
 
     def append(self, records: Sequence[Record], marks: Mapping[StreamKey, int], *, landed: datetime.date) -> None:
         """Commits records and the marks they lead to; durable when it returns.
@@ -143,7 +142,7 @@ def _make(place: Place, name: str, *, unused_hours: int) -> None:
     from deltalake.schema import ArrayType, PrimitiveType
 
     fields = [
-        Field(column, ArrayType(PrimitiveType("string"), True) if kind == "list" else PrimitiveType(kind))
+        Field(column, ArrayType(PrimitiveType("string"), contains_null=True) if kind == "list" else PrimitiveType(kind))
         for column, kind in {**TABLES[name], PARTITION: "date"}.items()
     ]
     DeltaTable.create(
