@@ -4,7 +4,7 @@ import datetime
 import math
 
 from edgewise.lake.base import MIB
-from edgewise.lake.upkeep import COMMITS, LARGE_BYTES, MANY, SMALL_BYTES, SWEEP_S, File, Merge, decide
+from edgewise.lake.upkeep import COMMITS, LAST_STEP, MANY, STEPS, SWEEP_S, File, Merge, decide
 
 TODAY = datetime.date(2026, 11, 30)
 YESTERDAY = TODAY - datetime.timedelta(days=1)
@@ -15,18 +15,37 @@ def merges(*files):
     return list(decide(files, **DEFAULTS).merges)
 
 
-def test_files_of_today_are_merged_when_there_are_many_small_ones():
+def test_files_of_today_are_merged_when_there_are_many_of_a_size():
+    (small, first), (medium, second) = STEPS
     few = [File(TODAY, 1000)] * (MANY - 1)
     assert merges(*few) == []
-    assert merges(*few, File(TODAY, SMALL_BYTES)) == []
-    assert merges(*few, File(TODAY, 1000)) == [Merge(TODAY, SMALL_BYTES)]
+    assert merges(*few, File(TODAY, small)) == []
+    assert merges(*few, File(TODAY, 1000)) == [Merge(TODAY, first)]
+    assert merges(*few, *[File(TODAY, small)] * MANY) == [Merge(TODAY, second)]
+    assert merges(*[File(TODAY, medium)] * MANY) == []
 
 
 def test_a_day_that_is_over_becomes_large_files_and_then_rests():
-    assert merges(File(YESTERDAY, SMALL_BYTES), File(YESTERDAY, 1000)) == [Merge(YESTERDAY, LARGE_BYTES)]
+    small, target = LAST_STEP
+    assert merges(File(YESTERDAY, 9 * MIB), File(YESTERDAY, 1000)) == [Merge(YESTERDAY, target)]
     assert merges(File(YESTERDAY, 1000)) == []
-    assert merges(File(YESTERDAY, LARGE_BYTES), File(YESTERDAY, 50 * MIB)) == []
-    assert merges(File(YESTERDAY, 100 * MIB), File(YESTERDAY, 100 * MIB)) == []
+    assert merges(File(YESTERDAY, small), File(YESTERDAY, 50 * MIB)) == []
+
+
+def test_a_row_is_written_a_handful_of_times():
+    """A day of a commit of 7 kB every five seconds, merged as the decision says."""
+    sizes, written = [], 0
+    for _ in range(17_280):
+        sizes.append(7000)
+        for _, target in merges(*[File(TODAY, size) for size in sizes]):
+            bins: list[list[int]] = [[]]
+            for size in (size for size in sizes if size < target):
+                if sum(bins[-1]) + size > target:
+                    bins.append([])
+                bins[-1].append(size)
+            written += sum(sum(each) for each in bins if len(each) > 1)
+            sizes = [size for size in sizes if size >= target] + [sum(each) for each in bins]
+    assert (len(sizes) < 4 * MANY, written / (17_280 * 7000) < 6) == (True, True), (len(sizes), written)
 
 
 def test_days_go_when_they_are_older_than_wanted():

@@ -1,7 +1,7 @@
 """What a table needs, and when: a pure decision over what it says of its files.
 
-Small files come of frequent commits. Those of a day are put together in two steps, so that no row is written more than
-a few times: while the day lasts into files of some megabytes, and once it is over into large ones.
+Small files come of frequent commits. Those of a day are put together in steps, each into files many times as large, so
+that a row is written a handful of times however often is committed: twice while the day lasts, and once it is over.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from edgewise.lake.base import MIB
 
-# Files of the running day that are put together at once.
+# Files of one size that are put together at once while the day lasts.
 MANY = 32
-# Up to this size a file of the running day still counts as small.
-SMALL_BYTES = 8 * MIB
-LARGE_BYTES = 128 * MIB
+# Size up to which a file is small, and target when there are many; any two small ones fit into the target.
+STEPS = ((MIB // 4, MIB // 2), (4 * MIB, 8 * MIB))
+LAST_STEP = (64 * MIB, 128 * MIB)
 # Commits after which a reader is spared reading them one by one.
 COMMITS = 100
 SWEEP_S = 3600.0
@@ -71,8 +71,13 @@ def decide(files: Iterable[File], *, today: datetime.date, keep_days: int, commi
 
 
 def _merge(landed: datetime.date, sizes: Sequence[int], *, today: datetime.date) -> Merge | None:
-    if landed >= today:
-        return Merge(landed, SMALL_BYTES) if sum(size < SMALL_BYTES for size in sizes) >= MANY else None
-    small = [size for size in sizes if size < LARGE_BYTES]
-    # Two that do not fit into one large file are left as they are, or they would be written anew for ever.
-    return Merge(landed, LARGE_BYTES) if len(small) > 1 and sum(sorted(small)[:2]) <= LARGE_BYTES else None
+    if landed < today:
+        small, target = LAST_STEP
+        return Merge(landed, target) if sum(size < small for size in sizes) > 1 else None
+    least = 0
+    due = None
+    for small, target in STEPS:
+        if sum(least <= size < small for size in sizes) >= MANY:
+            due = Merge(landed, target)  # the larger step takes the smaller files with it
+        least = small
+    return due
