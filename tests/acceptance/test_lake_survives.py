@@ -1,8 +1,8 @@
 """SIGKILL at any moment: every record is in the lake once, and what was told to be taken is there.
 
 A process feeds three streams, some of whose records land in two tables, beside its own compaction. It is killed at
-random moments, again and again on the same folder, and each time hands over again much of what it had. Leading a killed
-commit on is left to the next process. ``EDGEWISE_LAKE_KILLS`` sets how often.
+random moments, again and again on the same folder, and each time hands over again some of what it had.
+``EDGEWISE_LAKE_KILLS`` sets how often.
 """
 
 import os

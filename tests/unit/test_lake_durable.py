@@ -115,6 +115,16 @@ def test_what_another_process_committed_but_did_not_sync_is_synced_before_it_cou
     assert ("readings", [2]) in synced
 
 
+def test_marks_and_rows_outlive_the_log_they_were_written_in(reopen, log):
+    for path in log.glob("*.json"):
+        os.utime(path, (0, 0))
+    reopen().compact()
+    assert not (log / f"{1:020}.json").exists()
+    lake = reopen()
+    assert lake.take([reading(n) for n in range(1, 5)]) == {STREAM: 4}
+    assert sequences(reopen(), "readings") == [1, 2, 3, 4]
+
+
 def test_files_of_a_killed_writer_go_once_they_are_old(tmp_path, reopen):
     lake = reopen()
     lake.take([reading(1)])

@@ -1,8 +1,11 @@
 """Queries read the lake's tables and nothing else, and end at their limits, whatever the SQL."""
 
 import csv
+import subprocess
+import sys
 import time
 
+import msgspec
 import pyarrow.parquet as parquet
 import pytest
 
@@ -10,6 +13,7 @@ from edgewise._lib.clock import ManualClock
 from edgewise.errors import BusyError, EdgewiseError, InputError, TooLargeError
 from edgewise.lake import open_lake
 from edgewise.lake.base import MIB, LakeSettings, Limits
+from edgewise.lake.questions import Question
 from edgewise.lake.values import plain
 from edgewise.testing.lake import NOON_NS, reading, record, rows
 from edgewise.types import Record
@@ -99,6 +103,15 @@ def test_a_billion_rows_are_cut_short(lake):
     assert (len(large.rows) < 100, large.truncated) == (True, True)
 
 
+def test_a_query_ends_when_nobody_waits_for_it_any_more(lake):
+    question = Question(lake._settings, "SELECT count(*) FROM range(100000000000) t(i) WHERE hash(i) = 1", Limits())
+    command = [sys.executable, "-P", "-m", "edgewise.lake.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(msgspec.json.encode(question) + b"\n")
+        process.stdin.close()  # as it is when whoever asked was killed
+        assert process.wait(10) == 1
+
+
 def test_more_queries_than_allowed_at_once_are_refused(tmp_path):
     lake = open_lake(LakeSettings(folder=str(tmp_path), max_queries=1))
     lake.take([reading(1)])
@@ -163,14 +176,14 @@ def test_exported_text_is_no_formula_and_nested_values_are_json(tmp_path):
     evil = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(1)", "\tx", 'plain, "quoted"\nand more']
     lake.take([reading(n, note=text) for n, text in enumerate(evil, start=1)])
     lake.take([Record("shed", "events", 1, NOON_NS, "=kind", {"source": "door"}, ("ab", "cd"))])
-    lake.export("SELECT text, -sequence AS n FROM readings ORDER BY sequence", tmp_path / "notes.csv", "csv")
+    lake.export("SELECT text, -sequence AS n FROM readings ORDER BY sequence", tmp_path / "notes.csv", format="csv")
     with open(tmp_path / "notes.csv", newline="") as file:
         header, *found = csv.reader(file)
     assert header == ["text", "n"]
     assert found == [[text if text.startswith("plain") else "'" + text, str(-n)] for n, text in enumerate(evil, 1)]
-    lake.export("SELECT kind, blobs FROM events", tmp_path / "events.csv", "csv")
+    lake.export("SELECT kind, blobs FROM events", tmp_path / "events.csv", format="csv")
     assert (tmp_path / "events.csv").read_text().splitlines()[1] == '"\'=kind","[""ab"",""cd""]"'
-    lake.export("SELECT kind, blobs FROM events", tmp_path / "events.parquet", "parquet")
+    lake.export("SELECT kind, blobs FROM events", tmp_path / "events.parquet", format="parquet")
     assert parquet.read_table(tmp_path / "events.parquet").to_pylist() == [{"kind": "=kind", "blobs": ["ab", "cd"]}]
 
 
@@ -189,6 +202,6 @@ def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(lake, tmp_pat
     target = tmp_path / "out"
     target.write_text("as before")
     with pytest.raises(error):
-        lake.export(sql, target, form, limits)
+        lake.export(sql, target, format=form, limits=limits)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert target.read_text() == "as before"

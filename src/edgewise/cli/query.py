@@ -133,13 +133,13 @@ def _cell(value: Any) -> str:
 def _export(lake: Lake, sql: str, form: str, path: Path | None, limits: Limits) -> None:
     kind: Literal["csv", "parquet"] = "csv" if form == "csv" else "parquet"
     if path is not None:
-        count = lake.export(sql, path, kind, limits)
+        count = lake.export(sql, path, format=kind, limits=limits)
         size = output.human_bytes(path.stat().st_size)
         output.note(f"{output.counted(count, 'row')} in {escape(str(path))}, {size}.")
         return
     if kind == "parquet":
         raise InputError("Parquet is no text to print", hint="Name a file: --output rows.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        lake.export(sql, Path(folder) / "rows.csv", kind, limits)
+        lake.export(sql, Path(folder) / "rows.csv", format=kind, limits=limits)
         with open(Path(folder) / "rows.csv", encoding="utf-8", newline="") as file:
             shutil.copyfileobj(file, sys.stdout)

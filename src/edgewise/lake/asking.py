@@ -7,6 +7,7 @@ engine, it has only brought down its own process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -72,8 +73,9 @@ def _converse(process: subprocess.Popen[bytes], question: Question) -> bytes:
     try:
         process.stdin.write(msgspec.json.encode(question) + b"\n")
         process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it is gone already, and its exit code says why
+    except BrokenPipeError:  # it is gone already, and its exit code says why
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
     most = question.limits.max_bytes + OVERHEAD_BYTES
     content = process.stdout.read(most)
     if len(content) < most:  # that was the end, so its exit code is its own

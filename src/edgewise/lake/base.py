@@ -179,7 +179,7 @@ class Lake(Protocol):
         """
         ...
 
-    def export(self, sql: str, path: Path, format: Format, limits: Limits = ...) -> int:  # noqa: A002
+    def export(self, sql: str, path: Path, *, format: Format, limits: Limits = ...) -> int:  # noqa: A002
         """Writes what a SELECT gives into a file, which appears whole or not at all; returns its rows.
 
         In CSV, text that a spreadsheet would take for a formula is preceded by an apostrophe.

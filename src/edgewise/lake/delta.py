@@ -110,14 +110,14 @@ class DeltaLake:
                     )
                 )
         if not found:
-            raise self._not_there()
+            raise nothing_at(self._place.url)
         return found
 
     def query(self, sql: str, limits: Limits = _LIMITS) -> Result:
         """See ``base.Lake``."""
         return self._ask(Question(self._settings, sql, limits))
 
-    def export(self, sql: str, path: Path, format: Format, limits: Limits = _LIMITS) -> int:  # noqa: A002
+    def export(self, sql: str, path: Path, *, format: Format, limits: Limits = _LIMITS) -> int:  # noqa: A002
         """See ``base.Lake``."""
         with atomic_writer(path) as file:
             result = self._ask(Question(self._settings, sql, limits, format, file.fileno()))
@@ -165,9 +165,6 @@ class DeltaLake:
             return ask(question)
         finally:
             self._asking.release()
-
-    def _not_there(self) -> NotFoundError:
-        return nothing_at(self._place.url)
 
 
 def nothing_at(url: str) -> NotFoundError:

@@ -33,7 +33,7 @@ def sync(table: Path, versions: range) -> None:
         files.add(pointer)
     folders = {path.parent for path in files}
     for path in files:
-        if path.exists():  # compaction has replaced it meanwhile, with a commit of its own
+        if path.exists():  # else a sweep removed it, long after another commit replaced it
             _fsync(path)
     for folder in {table.parent, table, *folders}:
         fsync_folder(folder)
@@ -42,7 +42,7 @@ def sync(table: Path, versions: range) -> None:
 def mend(table: Path) -> int:
     """Takes back what a power loss cut off at the end of the log; returns how many files that were.
 
-    Must not run while a writer of this process is at work; those of others do no harm, since a commit appears whole.
+    Other writers may be at work: what they commit appears whole.
     """
     removed = 0
     for path in sorted((table / LOG).glob("*.checkpoint*.parquet"), reverse=True):

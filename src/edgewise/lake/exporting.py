@@ -15,7 +15,7 @@ from edgewise.lake.values import plain
 _FORMULA = r"^[=+\-@\t\r]"
 
 
-def write(batches: Any, form: Format, descriptor: int) -> int:
+def write(batches: Any, form: Format, *, descriptor: int) -> int:
     """Writes record batches; returns their rows.
 
     Args:

@@ -179,7 +179,7 @@ def _export(connection: duckdb.DuckDBPyConnection, question: Question) -> Result
     from edgewise.lake.exporting import write
 
     try:
-        count = write(connection.to_arrow_reader(10_000), question.format or "csv", question.descriptor)
+        count = write(connection.to_arrow_reader(10_000), question.format or "csv", descriptor=question.descriptor)
     except OSError as error:
         limit = question.limits.max_file_bytes
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:

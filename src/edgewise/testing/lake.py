@@ -220,9 +220,11 @@ class LakeContract:
 
     def test_export_writes_all_rows(self, lake: Lake, tmp_path: Path) -> None:
         lake.take([reading(n) for n in range(1, 31)])
-        assert lake.export("SELECT * FROM readings", tmp_path / "all.csv", "csv", Limits(max_rows=1)) == 30
+        assert (
+            lake.export("SELECT * FROM readings", tmp_path / "all.csv", format="csv", limits=Limits(max_rows=1)) == 30
+        )
         assert len((tmp_path / "all.csv").read_text().splitlines()) == 31
-        assert lake.export("SELECT * FROM readings", tmp_path / "all.parquet", "parquet") == 30
+        assert lake.export("SELECT * FROM readings", tmp_path / "all.parquet", format="parquet") == 30
 
     def test_where_no_lake_is_nothing_is_found(self, lake: Lake) -> None:
         with pytest.raises(NotFoundError):
