@@ -34,6 +34,8 @@ HEAVY = [
 OPTIONAL = [
     "asyncua",
     "av",
+    "deltalake",
+    "duckdb",
     "pyarrow",
     "pymodbus",
     "serial",

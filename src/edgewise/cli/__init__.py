@@ -60,6 +60,7 @@ _COMMANDS = (
     ("model", "model:app", "Make, look at, check and carry model packages."),
     ("people", "people:app", "The people the node knows by face."),
     ("series", "series:app", "Pack recorded series into little space."),
+    ("query", "query:query", "Ask the lake in SQL, or write what it answers into a file."),
     ("why", "why:why", "Why something was decided, done again."),
     ("audit", "audit:audit", "Prove that nobody touched the decisions."),
     ("journal", "journal:app", "Prove that nothing was lost, and make the key it is sealed with."),

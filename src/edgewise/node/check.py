@@ -113,6 +113,8 @@ def _secrets(settings: Settings) -> Iterator[Fault]:
     named = {"http.token_file": settings.http.token_file}
     if settings.mqtt:
         named["mqtt.password_file"] = settings.mqtt.password_file
+    if settings.lake and settings.lake.s3:
+        named["lake.s3.secret_key_file"] = settings.lake.s3.secret_key_file
     for field, path in named.items():
         try:
             if path:

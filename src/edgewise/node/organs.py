@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings, WhenFull
+from edgewise.lake.base import LakeSettings
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
 from edgewise.node.kin import link_folder
@@ -135,6 +138,12 @@ def read_journal(settings: Settings) -> DiskReader:
             name=settings.node.data,
         )
     return DiskReader(folder, node=settings.node.name, cipher=open_cipher(settings))
+
+
+def lake_settings(settings: Settings) -> LakeSettings:
+    """Where the node's lake is; when the settings do not say, in its own folder."""
+    lake = settings.lake or LakeSettings()
+    return lake if lake.folder or lake.s3 else msgspec.structs.replace(lake, folder=f"{settings.node.data}/lake")
 
 
 def open_repository(settings: Settings) -> ModelRepository:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
+from edgewise.lake.base import LakeSettings
 from edgewise.link.base import UplinkSettings, joined_as
 from edgewise.node.discovery import HomeAssistantSettings
 from edgewise.pipeline.base import Gives
@@ -34,7 +35,7 @@ PREFIX = "EDGEWISE_"
 
 MIB = 1024 * 1024
 # Fields of sources and brokers that hold paths.
-_FILES = ("path", "password_file", "ca_file")
+_FILES = ("path", "password_file", "ca_file", "secret_key_file")
 
 
 class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held: Bounds of what the nodes below it send.
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
+        lake: Tables of everything that comes in; a node without it keeps none.
     """
 
     node: NodeSettings = NodeSettings()
@@ -162,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     devices: dict[Name, DeviceSettings] = {}
     rules: tuple[RuleSettings, ...] = ()
     journal: JournalSettings = JournalSettings()
+    lake: LakeSettings | None = None
 
 
 STREAMS = ("events", "decisions", "readings", "audit")
@@ -221,6 +224,8 @@ def verify(settings: Settings) -> Iterator[Fault]:
         yield Fault("journal.old_key_files", "there are old keys, but no key to seal with", "Set journal.key_file.")
     yield from _verify_topics(settings)
     yield from _verify_pipelines(settings)
+    if settings.lake and settings.lake.folder and settings.lake.s3:
+        yield Fault("lake", "it has a folder and a place on S3 storage", "Set lake.folder or lake.s3, one of them.")
     if not is_loopback(settings.http.host) and not settings.http.token_file:
         yield Fault(
             "http.host",
@@ -354,6 +359,9 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         broker = getattr(part, "broker", None)
         return replace(part, **found, **({"broker": with_files(broker)} if broker else {}))
 
+    def placed(lake: LakeSettings) -> LakeSettings:
+        return replace(lake, folder=absolute(lake.folder), s3=lake.s3 and with_files(lake.s3))
+
     pipelines = {
         name: replace(pipeline, source=with_files(pipeline.source)) for name, pipeline in settings.pipelines.items()
     }
@@ -369,4 +377,5 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         mqtt=settings.mqtt and with_files(settings.mqtt),
         models=tuple(absolute(model) if "/" in model else model for model in settings.models),
         pipelines=pipelines,
+        lake=settings.lake and placed(settings.lake),
     )
