@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import socket
@@ -98,7 +99,7 @@ class Tree:
     """The three of them, with ways between them that can fail."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.center = Member(folder / "center", "center")
+        self.center = Member(folder / "center", "center", sections="lake: {gather_s: 0.2}\n")
         self.gateway = Member(folder / "gateway", "gateway", sections=SENSORS)
         self.device = Member(folder / "device", "device", sections=SENSORS)
         self.members = (self.center, self.gateway, self.device)
@@ -129,6 +130,16 @@ class Tree:
         assert self.gateway.records(node="device")[-1:] == device[-1:]
         for member in self.members:
             assert member.unbalanced() == []
+        until(lambda: self.landed() == [record.sequence for record in device])
+
+    def landed(self) -> list[int]:
+        """The sequences of the device's readings in the lake."""
+        sql = "SELECT sequence FROM readings WHERE node = 'device' ORDER BY sequence"
+        rows = json.loads(self.center.command("query", sql, "--format", "json", "--rows", "1000000"))
+        return [
+            row["sequence"] if isinstance(row, dict) else row[0]
+            for row in (rows["rows"] if isinstance(rows, dict) else rows)
+        ]
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keep_days: Rows that landed longer ago are removed; 0 keeps them for ever.
         unused_hours: Files that compaction has replaced stay for those who still read them, and then go.
         max_queries: Queries that may run at once; more are refused.
+        gather_s: Records wait so long for others to land with, since each commit costs some milliseconds and a file.
     """
 
     folder: str = ""
@@ -64,6 +65,7 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Annotated[int, Meta(ge=0, le=36500)] = 0
     unused_hours: Annotated[int, Meta(ge=1, le=8760)] = 24
     max_queries: Annotated[int, Meta(ge=1, le=64)] = 4
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

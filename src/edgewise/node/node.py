@@ -77,6 +77,7 @@ class Node:
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
         uplink: Sends records to its parent; None while it has none.
+        landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
     """
@@ -113,6 +114,7 @@ class Node:
             if self.parenting:
                 opened.callback(self.parenting.close)
             self.uplink: Uplink | None = None
+            self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
             self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
             opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
@@ -179,6 +181,8 @@ class Node:
         self._upkeep.start()
         self._look_at_kin()
         self._kin.start()
+        if self.landing:
+            self.landing.start()
 
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
@@ -199,6 +203,8 @@ class Node:
             self._kin.stop()
             if self.uplink:
                 self.uplink.stop()
+            if self.landing:
+                self.landing.stop()
             self.journal.close()
             self._decider.join()
 

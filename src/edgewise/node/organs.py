@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
+    from edgewise.node.landing import Landing
     from edgewise.node.sealing import Readable, Report, SealedStream
     from edgewise.node.why import Explainer
     from edgewise.people.enrol import Enrolment
@@ -89,7 +90,7 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         cipher=open_cipher(settings),
     )
     streams = {name: getattr(settings.journal, name) for name in STREAMS}
-    goes_on = link_folder(settings).membership is not None
+    goes_on = settings.lake is not None or link_folder(settings).membership is not None
     held = StreamSettings(
         max_bytes=settings.held.stream_bytes,
         max_age_s=settings.held.max_age_s,
@@ -138,6 +139,30 @@ def read_journal(settings: Settings) -> DiskReader:
             name=settings.node.data,
         )
     return DiskReader(folder, node=settings.node.name, cipher=open_cipher(settings))
+
+
+def make_landing(settings: Settings, journal: DiskJournal, *, clock: Clock = _CLOCK) -> Landing | None:
+    """What feeds the lake; None where the node keeps none.
+
+    Raises:
+        MissingExtraError: The extra ``lake`` is not installed.
+    """
+    if settings.lake is None:
+        return None
+    import random
+
+    from edgewise.lake import open_lake
+    from edgewise.node.landing import Landing
+
+    lake = open_lake(lake_settings(settings), clock=clock)
+    return Landing(
+        journal,
+        lake,
+        node=settings.node.name,
+        clock=clock,
+        random=random.random,
+        gather_s=settings.lake.gather_s,
+    )
 
 
 def lake_settings(settings: Settings) -> LakeSettings:
