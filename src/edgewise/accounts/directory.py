@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.accounts.limiter import SignInLimiter
@@ -31,16 +32,16 @@ _REREAD_S = 60.0
 _MAX_SECRET = 256
 
 
-class SessionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long somebody stays signed in at the console.
 
     Attributes:
-        max_s: A session ends so long after signing in, whatever it is used for.
-        idle_s: A session that is not used for so long ends.
+        session_max_s: A session ends so long after signing in, whatever it is used for.
+        session_idle_s: A session that is not used for so long ends.
     """
 
-    max_s: float = 7 * 86400.0
-    idle_s: float = 12 * 3600.0
+    session_max_s: Annotated[float, Meta(ge=60, le=366 * 86400)] = 7 * 86400.0
+    session_idle_s: Annotated[float, Meta(ge=60, le=366 * 86400)] = 12 * 3600.0
 
 
 class _Copy(msgspec.Struct, frozen=True):
@@ -68,11 +69,11 @@ class Directory:
     """
 
     def __init__(
-        self, store: AccountStore, *, limiter: SignInLimiter, clock: Clock, settings: SessionSettings | None = None
+        self, store: AccountStore, *, limiter: SignInLimiter, clock: Clock, settings: AccountSettings | None = None
     ) -> None:
         self.store = store
         self.epoch = 0
-        self._settings = settings or SessionSettings()
+        self._settings = settings or AccountSettings()
         self._limiter = limiter
         self._clock = clock
         self._lock = threading.Lock()
@@ -109,7 +110,7 @@ class Directory:
         if session is None:
             return None
         idle_ns = self._clock.time_ns() - max(session.used_ns, self._used.get(session.digest, 0))
-        if idle_ns >= int(self._settings.idle_s * 1e9):
+        if idle_ns >= int(self._settings.session_idle_s * 1e9):
             return None
         token = copy.by_id.get(session.token) if session.token else None
         if session.token and token is None:
@@ -207,8 +208,8 @@ class Directory:
             lambda store: store.add_session(
                 account,
                 address=address,
-                valid_s=self._settings.max_s,
-                idle_s=self._settings.idle_s,
+                valid_s=self._settings.session_max_s,
+                idle_s=self._settings.session_idle_s,
                 token=token,
             )
         )

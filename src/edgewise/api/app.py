@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, cast
 
 from edgewise._lib.secrets import read_secret
+from edgewise.api import audit
+from edgewise.api.audit import NOTES, PASSED
 from edgewise.api.console import Console
 from edgewise.api.errors import failure
 from edgewise.api.express import Express
-from edgewise.api.guard import Guard
+from edgewise.api.guard import Guard, Pass
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
 from edgewise.api.predict import Predict
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
+from edgewise.errors import EdgewiseError, SettingsError
+from edgewise.node.settings import exposure, is_loopback
 
 if TYPE_CHECKING:
     from edgewise.node.node import Node
 
 # Litestar is loaded this long after the start, when nobody asked for it sooner.
 WARM_UP_S = 2.0
+# Of a path so much stands in the audit log.
+_MAX_PATH = 512
 _REST = ("/v1/", "/metrics", "/schema")
 
 
@@ -36,12 +43,21 @@ def create_app(node: Node) -> Front:
     """The whole HTTP interface of a node.
 
     Raises:
-        SettingsError: The token's file cannot be read.
+        SettingsError: The token's file cannot be read; or other machines reach the node, and nobody has to sign in.
     """
     http = node.settings.http
+    if fault := exposure(node.settings, accounts=node.accounts.in_use):
+        raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
     token = read_secret(http.token_file, what="http.token_file") if http.token_file else ""
     hosts = (*http.allowed_hosts, f"[{http.host}]" if ":" in http.host else http.host)
-    return Front(node, guard=Guard(token=token, hosts=hosts))
+    guard = Guard(
+        token=token,
+        hosts=hosts,
+        directory=node.accounts,
+        trusts_loopback=is_loopback(http.host),
+        clock=node.clock,
+    )
+    return Front(node, guard=guard)
 
 
 class Front:
@@ -95,7 +111,11 @@ class Front:
         request = Request(scope, receive, send, limits=self._limits)
         oip = request.path == "/v2" or request.path.startswith("/v2/")
         try:
-            self._guard.check(request)
+            passed = request.scope[PASSED] = self._guard.admit(request)
+            if passed.route is not None and passed.route.changes:
+                request.before_answer = functools.partial(self._record, request, passed)
+            request.goes_on = functools.partial(self._still_may, request)
+            self._guard.permit(passed)
             if oip:
                 await self._open_inference(request)
             elif (name := Predict.model_of(request.path)) is not None:
@@ -104,15 +124,38 @@ class Front:
                 await self._litestar(request)
             else:
                 await self._console(request)
-        except PeerGoneError:
-            return
-        except Exception as exception:
+        except Exception as raised:
+            # Litestar wraps what sending raises.
+            own = isinstance(raised.__cause__, EdgewiseError | PeerGoneError)
+            exception = raised.__cause__ if own and raised.__cause__ else raised
+            if isinstance(exception, PeerGoneError):
+                return
             if request.started:
                 raise
             status, headers, body = failure(exception, self._metrics, what=f"{request.method} {request.path}", oip=oip)
             await request.respond(body, status=status, headers=headers)
         finally:
             self._metrics.requests["v2" if oip else "v1", request.status] += 1
+
+    async def _record(self, request: Request, passed: Pass, status: int) -> None:
+        """Writes a change into the audit log before it is answered. What strangers are refused is counted, not
+        written: they could fill the log.
+        """
+        notes = request.scope.get(NOTES, {})
+        if passed.route is not None and (passed.principal is not None or notes):
+            facts = audit.facts_of(passed.principal, request.scope.get("client"), status=status, what=notes)
+            await asyncio.to_thread(
+                self._node.record_change, passed.route.changes, {**facts, "path": request.path[:_MAX_PATH]}
+            )
+
+    def _still_may(self, request: Request) -> bool:
+        """Whether who asked for an answer that does not end may still have it."""
+        if not self._guard.holds(request.scope[PASSED]):
+            try:
+                request.scope[PASSED] = self._guard.check(request)
+            except EdgewiseError:
+                return False
+        return True
 
     async def _litestar(self, request: Request) -> None:
         application = await asyncio.shield(self._load_rest())

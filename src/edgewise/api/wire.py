@@ -108,14 +108,20 @@ class Request(Head):
 
     Args:
         limits: Bounds of its body.
+
+    Attributes:
+        before_answer: Called once with the status before an answer begins; what it raises is answered instead.
+        goes_on: Asked before each piece of an answer that more follow; when it says no, the answer ends there.
     """
 
-    __slots__ = ("_receive", "_send", "limits", "status")
+    __slots__ = ("_receive", "_send", "before_answer", "goes_on", "limits", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
         super().__init__(scope)
         self.limits = limits
         self.status = 0
+        self.before_answer: Callable[[int], Awaitable[None]] | None = None
+        self.goes_on: Callable[[], bool] | None = None
         self._receive = receive
         self._send = send
 
@@ -160,9 +166,18 @@ class Request(Head):
         return self.status != 0
 
     async def send(self, message: Message) -> None:
-        """The server's ``send``, noting the status that goes out."""
+        """The server's ``send``, noting the status that goes out.
+
+        Raises:
+            PeerGoneError: The answer may not go on.
+        """
         if message["type"] == "http.response.start":
+            before, self.before_answer = self.before_answer, None
+            if before is not None:
+                await before(message["status"])
             self.status = message["status"]
+        elif message.get("more_body", False) and self.goes_on is not None and not self.goes_on():
+            raise PeerGoneError
         await self._send(message)
 
     def bounded(self) -> Receive:

@@ -20,6 +20,7 @@ from edgewise.errors import EdgewiseError, EngineError, NotFoundError
 from edgewise.media.images import limit_threads
 from edgewise.node import organs
 from edgewise.node.acceptances import Acceptances
+from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
@@ -66,6 +67,7 @@ class Node:
         journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
+        accounts: Who may use it.
         devices: What it commands.
         pipelines: Running pipelines by name.
         repository: Its models.
@@ -105,6 +107,11 @@ class Node:
             opened.callback(self.journal.close)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
+            self.accounts = organs.open_accounts(settings, clock=self.clock)
+            opened.callback(self.accounts.store.close)
+            accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
+            self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
+            opened.callback(self._accounting.stop)
             self.scheduler = Scheduler(cores=organs.workers(settings))
             self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
@@ -165,6 +172,7 @@ class Node:
             self._home_assistant.start()
         self.resources.start()
         self._upkeep.start()
+        self._accounting.start()
 
     def stop(self) -> None:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
@@ -182,6 +190,7 @@ class Node:
                 self._home_assistant.close()
             self.pool.close()
             self._upkeep.stop()
+            self._accounting.stop()
             self.journal.close()
             self._decider.join()
 
@@ -224,14 +233,12 @@ class Node:
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""
         detector, embedder = (self.model(model) for model in organs.face_models(self.settings))
-        person = organs.enrolment(detector, embedder, self.people).enrol(
+        return organs.enrolment(detector, embedder, self.people).enrol(
             name, list(photos), preferences=dict(preferences)
         )
-        self.record_change("people.enrolled", {"name": name, "photos": len(photos)})
-        return person
 
     def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Writes what somebody changed (people, settings, models) into the ``audit`` stream."""
+        """Writes what somebody changed or tried to (people, devices, models, accounts) into the ``audit`` stream."""
         self.journal.append(AUDIT, [Entry(kind, dict(facts))])
 
     def command(self, action: Action, *, client: str = "") -> Outcome:

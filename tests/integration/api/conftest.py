@@ -43,9 +43,15 @@ def write_models(folder: Path) -> None:
 class LiveServer:
     """A node with its server, in threads of this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, folder: Path) -> None:
+        self.folder = folder
         self.node = Node(settings)
         self.node.start()
+        try:
+            application = create_app(self.node)
+        except BaseException:
+            self.node.stop()
+            raise
         self._socket = listen(settings.http.host, settings.http.port)
         ready = threading.Event()
         self.address = ""
@@ -54,7 +60,7 @@ class LiveServer:
             self.address = address
             ready.set()
 
-        self._server = Server(configure(create_app(self.node)), on_ready=announce)
+        self._server = Server(configure(application), on_ready=announce)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="server")
         self._thread.start()
         assert ready.wait(20)
@@ -93,7 +99,7 @@ def start_api(api_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         folder = tmp_path_factory.mktemp("node")
         file = folder / "edgewise.yaml"
         file.write_text(text.replace("MODELS", str(api_models)))
-        started.append(LiveServer(load(file, environment={}, flags=flags)))
+        started.append(LiveServer(load(file, environment={}, flags=flags), folder=folder))
         return started[-1]
 
     yield start
