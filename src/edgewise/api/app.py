@@ -26,8 +26,8 @@ from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
 from edgewise.api.predict import Predict
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
-from edgewise.errors import EdgewiseError, SettingsError
-from edgewise.node.settings import exposure, is_loopback
+from edgewise.errors import EdgewiseError
+from edgewise.node.settings import is_loopback
 
 if TYPE_CHECKING:
     from edgewise.node.node import Node
@@ -43,11 +43,9 @@ def create_app(node: Node) -> Front:
     """The whole HTTP interface of a node.
 
     Raises:
-        SettingsError: The token's file cannot be read; or other machines reach the node, and nobody has to sign in.
+        SettingsError: The token's file cannot be read.
     """
     http = node.settings.http
-    if fault := exposure(node.settings, accounts=node.accounts.in_use):
-        raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
     token = read_secret(http.token_file, what="http.token_file") if http.token_file else ""
     hosts = (*http.allowed_hosts, f"[{http.host}]" if ":" in http.host else http.host)
     guard = Guard(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import EdgewiseError, EngineError, NotFoundError
+from edgewise.errors import EdgewiseError, EngineError, NotFoundError, SettingsError
 from edgewise.media.images import limit_threads
 from edgewise.node import organs
 from edgewise.node.acceptances import Acceptances
@@ -24,6 +24,7 @@ from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
+from edgewise.node.settings import exposure
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
@@ -58,7 +59,8 @@ class Node:
         clock: Time; the machine's own by default.
 
     Raises:
-        SettingsError: Something in the settings leads nowhere.
+        SettingsError: Something in the settings leads nowhere; or other machines reach the node, and nobody would have
+            to sign in.
         RuleError: A rule does not compile.
         ConflictError: Another process runs on the same data.
         CorruptError: The data is damaged.
@@ -109,6 +111,8 @@ class Node:
             opened.callback(self._upkeep.stop)
             self.accounts = organs.open_accounts(settings, clock=self.clock)
             opened.callback(self.accounts.store.close)
+            if fault := exposure(settings, accounts=self.accounts.in_use):
+                raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
             accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
             self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
             opened.callback(self._accounting.stop)

@@ -47,11 +47,6 @@ class LiveServer:
         self.folder = folder
         self.node = Node(settings)
         self.node.start()
-        try:
-            application = create_app(self.node)
-        except BaseException:
-            self.node.stop()
-            raise
         self._socket = listen(settings.http.host, settings.http.port)
         ready = threading.Event()
         self.address = ""
@@ -60,7 +55,7 @@ class LiveServer:
             self.address = address
             ready.set()
 
-        self._server = Server(configure(application), on_ready=announce)
+        self._server = Server(configure(create_app(self.node)), on_ready=announce)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="server")
         self._thread.start()
         assert ready.wait(20)
