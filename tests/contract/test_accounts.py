@@ -264,6 +264,29 @@ def test_what_another_process_changes_counts_after_a_refresh(house: Directory, o
     assert house.epoch == same
 
 
+def test_a_change_that_comes_while_use_is_written_down_is_not_missed(
+    house: Directory, opened: Callable[[], Directory], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cookie = house.sign_in("olga", PASSWORD, address=HOME)
+    beside = opened()
+    clock.advance(400)
+    house.refresh()
+    assert house.by_session(cookie)
+    before, asked = house.epoch, house.store.revision
+
+    def ask_just_before_the_change() -> int:
+        revision = asked()
+        monkeypatch.setattr(house.store, "revision", asked)
+        beside.store.set_disabled("olga", disabled=True)
+        return revision
+
+    monkeypatch.setattr(house.store, "revision", ask_just_before_the_change)
+    house.refresh()
+    house.refresh()
+    assert house.by_session(cookie) is None
+    assert house.epoch != before
+
+
 def test_when_the_database_is_not_reached_nobody_is_known_after_a_while(
     house: Directory, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,9 +193,8 @@ class Directory:
                 stale = anew or now_s - self._read_s >= _REREAD_S or self.store.revision() != self._copy.revision
                 self._write_use()
                 if stale:
-                    self._copy = self._read()
+                    self._take(self._read(), anew=True)
                     self._read_s = now_s
-                    self.epoch += 1
             except BaseException:
                 if anew:  # what was changed is not known, so nobody is
                     self._asked_s = float("-inf")
@@ -257,9 +256,17 @@ class Directory:
                 sessions={session.digest: session for session in sessions},
             )
 
+    def _take(self, copy: _Copy, *, anew: bool = False) -> None:
+        """Goes by another copy; whoever remembers what the one before said has to ask again if that may differ."""
+        differs = anew or copy.revision != self._copy.revision
+        self._copy = copy
+        if differs:
+            self.epoch += 1
+
     def _write_use(self) -> None:
         """Writes down what was used, as coarsely as it is kept; what is not stored any more is forgotten."""
-        used, self._used = self._used, {}
+        noted, self._used = self._used, {}
+        used = dict(noted)  # a request that began before may still write into what was taken
         copy = self._copy
         tokens = {
             one: at for one, at in used.items() if one in copy.tokens and at - copy.tokens[one].used_ns >= _USE_NS
@@ -273,7 +280,7 @@ class Directory:
             except RetryError:
                 self._used = {**used, **self._used}
                 raise
-            self._copy = self._read()
+            self._take(self._read())
             return
         kept = {one: at for one, at in used.items() if one in copy.tokens or one in copy.sessions}
         self._used = {**kept, **self._used}

@@ -94,6 +94,7 @@ class Front:
             max_body_bytes=http.max_body_bytes,
         )
         self._console = Console()
+        self._restraint = audit.Restraint()
         self._rest: asyncio.Task[Application] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,11 +141,16 @@ class Front:
         written: they could fill the log.
         """
         notes = request.scope.get(NOTES, {})
-        if passed.route is not None and (passed.principal is not None or notes):
-            facts = audit.facts_of(passed.principal, request.scope.get("client"), status=status, what=notes)
-            await asyncio.to_thread(
-                self._node.record_change, passed.route.changes, {**facts, "path": request.path[:_MAX_PATH]}
-            )
+        if passed.route is None or (passed.principal is None and not notes):
+            return
+        facts = audit.facts_of(passed.principal, request.scope.get("client"), status=status, what=notes)
+        if facts["outcome"] != "done":
+            left_out = self._restraint.count(facts["who"], now_s=self._node.clock.monotonic())
+            if left_out is None:
+                return
+            facts |= {"left_out": left_out} if left_out else {}
+        facts["path"] = request.path[:_MAX_PATH]
+        await asyncio.to_thread(self._node.record_change, passed.route.changes, facts)
 
     def _still_may(self, request: Request) -> bool:
         """Whether who asked for an answer that does not end may still have it."""

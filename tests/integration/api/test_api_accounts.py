@@ -260,6 +260,16 @@ def test_a_change_that_cannot_be_recorded_is_not_confirmed(house, sign_in, monke
     assert ada.post("/v2/repository/models/echo/load", json={}).status_code == 507
 
 
+def test_what_a_caller_is_refused_over_and_over_is_counted_and_not_written(house, sign_in, monkeypatch) -> None:
+    answers = iter([0, None, None, 2])
+    monkeypatch.setattr("edgewise.api.audit.Restraint.count", lambda *_, **__: next(answers))
+    vera = sign_in("vera")
+    for _ in range(4):
+        assert vera.post(COMMANDS, json=UNLOCK).status_code == 403
+    events = sign_in("ada").get("/v1/audit", params={"kind": "devices.*"}).json()["events"]
+    assert [event["body"].get("left_out", 0) for event in events] == [2, 0]
+
+
 def test_ones_own_password_is_changed_with_the_one_there_is_and_all_else_is_signed_out(house, sign_in) -> None:
     here, there = sign_in("vera"), sign_in("vera")
     change = {"current": PASSWORD, "new": OTHER}

@@ -100,6 +100,7 @@ def sign_out(context: Injected, request: Request[Any, Any, Any], everywhere: Fro
     """Ends the session and forgets the cookie; ``everywhere`` ends all sessions of the account."""
     principal = caller(request)
     if principal is not None and principal.via is Via.SESSION:
+        everywhere = everywhere and principal.scopes is None  # what a token is for does not reach that far
         note(request, account=principal.name, everywhere=everywhere)
         name, digest = principal.name, principal.credential
         context.node.accounts.change(
