@@ -13,7 +13,15 @@ from edgewise.accounts import passwords
 from edgewise.accounts.directory import MAX_STALE_S, Directory
 from edgewise.accounts.permissions import Permission, Role, Via
 from edgewise.accounts.store import MAX_SESSIONS
-from edgewise.errors import AccessError, ConflictError, InputError, NotFoundError, ThrottledError, UnavailableError
+from edgewise.errors import (
+    AccessError,
+    ConflictError,
+    InputError,
+    NotFoundError,
+    StorageFullError,
+    ThrottledError,
+    UnavailableError,
+)
 from edgewise.testing.accounts import PASSWORD, add_people, open_accounts
 from edgewise.testing.postgres import PostgresServer
 
@@ -309,6 +317,19 @@ def test_when_the_database_is_not_reached_nobody_is_known_after_a_while(
             house.by_session(cookie)
     house.refresh()
     assert house.by_session(cookie)
+
+
+def test_a_full_disk_shuts_nobody_out(house: Directory, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cookie = house.sign_in("ada", PASSWORD, address=HOME)
+
+    def full(**_: object) -> None:
+        raise StorageFullError("full")
+
+    monkeypatch.setattr(house.store, "note_use", full)
+    for _ in range(30):
+        clock.advance(3600)
+        house.refresh()
+        assert house.by_session(cookie)
 
 
 def test_after_a_change_whose_end_is_unknown_nobody_is_known(house: Directory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ database cannot be asked for ``MAX_STALE_S``, nobody is known any more: what was
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -20,9 +21,10 @@ from edgewise.accounts.names import fold
 from edgewise.accounts.passwords import is_outdated, verify_password
 from edgewise.accounts.permissions import Principal, Via
 from edgewise.accounts.store import PREFIX, Account, AccountStore, Session, Token, digest_of
-from edgewise.errors import AccessError, RetryError, UnavailableError
+from edgewise.errors import AccessError, StorageFullError, UnavailableError
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 MAX_STALE_S = 60.0
 # When something was last used is written down this coarsely.
@@ -277,10 +279,9 @@ class Directory:
         if tokens or sessions:
             try:
                 self.store.note_use(tokens=tokens, sessions=sessions)
-            except RetryError:
-                self._used = {**used, **self._used}
-                raise
-            self._take(self._read())
-            return
+            except StorageFullError as error:  # nobody is shut out for that; it stays in memory
+                logger.debug("when sessions and tokens were used is not written down: %s", error)
+            else:
+                self._take(self._read())
         kept = {one: at for one, at in used.items() if one in copy.tokens or one in copy.sessions}
         self._used = {**kept, **self._used}

@@ -124,11 +124,9 @@ class Front:
             else:
                 await self._console(request)
         except Exception as raised:
-            # Litestar wraps what sending raises.
-            own = isinstance(raised.__cause__, EdgewiseError | PeerGoneError)
-            exception = raised.__cause__ if own and raised.__cause__ else raised
-            if isinstance(exception, PeerGoneError):
+            if request.cut_off or isinstance(raised, PeerGoneError):
                 return
+            exception = _unwrapped(raised)
             if request.started:
                 raise
             status, headers, body = failure(exception, self._metrics, what=f"{request.method} {request.path}", oip=oip)
@@ -190,3 +188,9 @@ class Front:
                         await self._rest
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _unwrapped(raised: Exception) -> BaseException:
+    """What sending raised, which Litestar wraps; everything else as it is."""
+    cause = raised.__cause__
+    return cause if isinstance(cause, EdgewiseError) and not isinstance(raised, EdgewiseError) else raised

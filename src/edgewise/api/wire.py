@@ -111,10 +111,11 @@ class Request(Head):
 
     Attributes:
         before_answer: Called once with the status before an answer begins; what it raises is answered instead.
-        goes_on: Asked before each piece of an answer that more follow; when it says no, the answer ends there.
+        goes_on: Asked before each piece of an answer whose length nobody knows; when it says no, the answer ends there.
+        cut_off: Whether it said no.
     """
 
-    __slots__ = ("_receive", "_send", "before_answer", "goes_on", "limits", "status")
+    __slots__ = ("_receive", "_send", "before_answer", "cut_off", "goes_on", "limits", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
         super().__init__(scope)
@@ -122,6 +123,7 @@ class Request(Head):
         self.status = 0
         self.before_answer: Callable[[int], Awaitable[None]] | None = None
         self.goes_on: Callable[[], bool] | None = None
+        self.cut_off = False
         self._receive = receive
         self._send = send
 
@@ -176,7 +178,11 @@ class Request(Head):
             if before is not None:
                 await before(message["status"])
             self.status = message["status"]
+            if any(name == b"content-length" for name, _ in message.get("headers", ())):
+                self.goes_on = None
         elif message.get("more_body", False) and self.goes_on is not None and not self.goes_on():
+            self.cut_off = True
+            await self._send({"type": "http.response.body", "body": b""})
             raise PeerGoneError
         await self._send(message)
 
