@@ -144,7 +144,7 @@ def test_names_of_files_are_shown_as_they_are(shell: Shell) -> None:
         (["predct"], 2, 'Did you mean "predict"?'),
         (["up", "--data", "taken/x", "--port", "0"], 3, "taken"),
         (["up", "--port", "99999"], 3, "--port"),
-        (["up", "--host", "0.0.0.0"], 3, "--host"),
+        (["up", "--host", "0.0.0.0"], 3, "edgewise user add"),
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(shell: Shell, words: list[str], code: int, said: str) -> None:

@@ -64,7 +64,8 @@ class House:
     """A node with the words for what people do in its house."""
 
     def __init__(self, folder: Path, settings: str, *, cache: Path) -> None:
-        (folder / "edgewise.yaml").write_text(settings)
+        self.settings = folder / "edgewise.yaml"
+        self.settings.write_text(settings)
         self._node = RunningNode(folder, environment={"EDGEWISE_CACHE": str(cache)})
         self._node.start()
         self.address = self._node.address

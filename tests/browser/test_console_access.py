@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 pytestmark = [pytest.mark.browser, pytest.mark.zoo]
 
-PAGES = ["try", "live", "events", "people", "models", "system"]
+PAGES = ["try", "live", "events", "people", "models", "system", "accounts"]
 # What is on a page once it has loaded its data.
 LOADED = {
     "try": ".panel",
@@ -18,6 +18,7 @@ LOADED = {
     "people": ".threshold input",
     "models": ".model",
     "system": "table",
+    "accounts": ".empty",
 }
 
 

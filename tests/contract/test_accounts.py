@@ -13,7 +13,15 @@ from edgewise.accounts import passwords
 from edgewise.accounts.directory import MAX_STALE_S, Directory
 from edgewise.accounts.permissions import Permission, Role, Via
 from edgewise.accounts.store import MAX_SESSIONS
-from edgewise.errors import AccessError, ConflictError, InputError, NotFoundError, ThrottledError, UnavailableError
+from edgewise.errors import (
+    AccessError,
+    ConflictError,
+    InputError,
+    NotFoundError,
+    StorageFullError,
+    ThrottledError,
+    UnavailableError,
+)
 from edgewise.testing.accounts import PASSWORD, add_people, open_accounts
 from edgewise.testing.postgres import PostgresServer
 
@@ -219,7 +227,9 @@ def test_wrong_names_and_wrong_passwords_get_one_answer_and_one_hash_each(
     house.change(lambda store: store.set_disabled("vera", disabled=True))
     hashed = []
     real = passwords._hasher()
-    spy = type("Spy", (), {"verify": lambda _, *given: hashed.append(1) or real.verify(*given), "hash": real.hash})()
+    spy = type(
+        "Spy", (), {"verify": lambda _, *given: hashed.append(given[0]) or real.verify(*given), "hash": real.hash}
+    )()
     monkeypatch.setattr(passwords, "_hasher", lambda: spy)
     said = set()
     for name, password in (("ada", "wrong words in a row"), ("nobody", PASSWORD), ("vera", PASSWORD), ("\x00", "")):
@@ -227,7 +237,7 @@ def test_wrong_names_and_wrong_passwords_get_one_answer_and_one_hash_each(
             house.sign_in(name, password, address=HOME)
         said.add((type(caught.value), caught.value.message, caught.value.hint, str(caught.value.facts)))
     assert len(said) == 1
-    assert len(hashed) == 4
+    assert [stored.split("$")[3] for stored in hashed] == ["m=19456,t=2,p=1"] * 4
 
 
 def test_who_guesses_is_slowed_down_and_even_the_right_password_waits(house: Directory, clock: ManualClock) -> None:
@@ -264,6 +274,29 @@ def test_what_another_process_changes_counts_after_a_refresh(house: Directory, o
     assert house.epoch == same
 
 
+def test_a_change_that_comes_while_use_is_written_down_is_not_missed(
+    house: Directory, opened: Callable[[], Directory], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cookie = house.sign_in("olga", PASSWORD, address=HOME)
+    beside = opened()
+    clock.advance(400)
+    house.refresh()
+    assert house.by_session(cookie)
+    before, asked = house.epoch, house.store.revision
+
+    def ask_just_before_the_change() -> int:
+        revision = asked()
+        monkeypatch.setattr(house.store, "revision", asked)
+        beside.store.set_disabled("olga", disabled=True)
+        return revision
+
+    monkeypatch.setattr(house.store, "revision", ask_just_before_the_change)
+    house.refresh()
+    house.refresh()
+    assert house.by_session(cookie) is None
+    assert house.epoch != before
+
+
 def test_when_the_database_is_not_reached_nobody_is_known_after_a_while(
     house: Directory, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +317,19 @@ def test_when_the_database_is_not_reached_nobody_is_known_after_a_while(
             house.by_session(cookie)
     house.refresh()
     assert house.by_session(cookie)
+
+
+def test_a_full_disk_shuts_nobody_out(house: Directory, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cookie = house.sign_in("ada", PASSWORD, address=HOME)
+
+    def full(**_: object) -> None:
+        raise StorageFullError("full")
+
+    monkeypatch.setattr(house.store, "note_use", full)
+    for _ in range(30):
+        clock.advance(3600)
+        house.refresh()
+        assert house.by_session(cookie)
 
 
 def test_after_a_change_whose_end_is_unknown_nobody_is_known(house: Directory, monkeypatch: pytest.MonkeyPatch) -> None:

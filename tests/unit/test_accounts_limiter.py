@@ -118,3 +118,10 @@ def test_a_household_with_all_of_its_ipv6_addresses_is_one_caller(door: Door) ->
     made = [door.tries(f"user{number}", f"2001:db8:1:2::{number:x}") for number in range(FREE_OF_ADDRESS + 5)]
     assert made.count(0.0) == FREE_OF_ADDRESS
     assert door.tries("zoe", "2001:db8:1:3::1") == 0.0
+
+
+def test_callers_by_ipv4_are_told_apart_also_on_a_socket_for_both(door: Door) -> None:
+    for number in range(FREE_OF_ADDRESS + 1):
+        door.tries(f"user{number}", "::ffff:10.0.0.1")
+    assert door.tries("zoe", "10.0.0.1") > 0
+    assert door.tries("zoe", "::ffff:10.0.0.2") == 0.0

@@ -24,19 +24,24 @@ principals = st.builds(
 )
 
 
+in_force = st.builds(
+    Principal, name=st.just("ada"), role=st.sampled_from(Role), via=st.sampled_from(Via), scopes=st.none() | scopes
+)
+
+
 def with_role(principal: Principal, role: Role) -> Principal:
     return Principal(
         principal.name, role, principal.via, principal.scopes, principal.disabled, principal.expires_ns, "x"
     )
 
 
-@given(principals, permissions, moments)
+@given(in_force | principals, permissions, moments)
 def test_a_higher_role_may_all_that_a_lower_one_may(principal: Principal, permission: Permission, now_ns: int) -> None:
     answers = [may(with_role(principal, role), permission, now_ns=now_ns) for role in ROLES]
     assert answers == sorted(answers)
 
 
-@given(principals, permissions, moments)
+@given(in_force | principals, permissions, moments)
 def test_a_token_never_exceeds_its_account_nor_its_scopes(
     principal: Principal, permission: Permission, now_ns: int
 ) -> None:

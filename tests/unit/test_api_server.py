@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from edgewise.api.express import Plan, Reply
+from edgewise.api.guard import Pass
 from edgewise.api.server import Answer, Body, BoundedProtocol, address_of
 from edgewise.api.wire import Work
 
@@ -139,7 +140,12 @@ class AtOnce:
     """Answers every POST while its bytes are read."""
 
     def plan(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Plan | None:
-        return Plan(method, url, headers, Work("", lambda *_: None), oip=False) if method == b"POST" else None
+        if method != b"POST":
+            return None
+        return Plan(method, url, headers, Work("", lambda *_: None), oip=False, passed=Pass(None, None, 0, 0))
+
+    def holds(self, plan: Plan) -> bool:
+        return True
 
     def start(self, plan: Plan, pieces: list[bytes], done: Callable[[Reply], None]) -> None:
         done(Reply(200, [(b"content-length", b"2")], b"ok"))

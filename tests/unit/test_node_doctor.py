@@ -45,7 +45,7 @@ def test_an_engine_that_is_there_but_broken_is_a_finding(monkeypatch: pytest.Mon
 def test_a_node_on_the_loopback_is_told_how_to_listen_wider() -> None:
     (found,) = section("Settings")
     assert (found.state, found.what) == ("ok", "listens on 127.0.0.1:8470")
-    assert "http.token_file" in found.detail
+    assert "edgewise user add" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_a_node_that_listens_wider_with_a_token_is_fine(tmp_path: Path) -> None:
     config = tmp_path / "edgewise.yaml"
     config.write_text("http: {host: 0.0.0.0, token_file: token}")
     (found,) = section("Settings", config)
-    assert (found.state, found.detail) == ("ok", "every client needs the token")
+    assert (found.state, found.detail) == ("ok", "every client has to sign in")

@@ -63,7 +63,6 @@ def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default
             "its own",
         ),
         ("unlock}", "unlock, arguments: {for_s: 3}}", "rules[0].do[0].arguments: Command 'unlock'", ""),
-        ("node: {", "http: {host: 0.0.0.0}\nnode: {", "a token is needed", "openssl"),
         ("node: {", "journal: {event: {max_bytes: 1}}\nnode: {", "journal.event: unknown field 'event'", "'events'"),
     ],
 )

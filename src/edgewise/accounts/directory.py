@@ -7,11 +7,13 @@ database cannot be asked for ``MAX_STALE_S``, nobody is known any more: what was
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from edgewise._lib.clock import Clock
 from edgewise.accounts.limiter import SignInLimiter
@@ -19,9 +21,10 @@ from edgewise.accounts.names import fold
 from edgewise.accounts.passwords import is_outdated, verify_password
 from edgewise.accounts.permissions import Principal, Via
 from edgewise.accounts.store import PREFIX, Account, AccountStore, Session, Token, digest_of
-from edgewise.errors import AccessError, RetryError, UnavailableError
+from edgewise.errors import AccessError, StorageFullError, UnavailableError
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 MAX_STALE_S = 60.0
 # When something was last used is written down this coarsely.
@@ -31,16 +34,16 @@ _REREAD_S = 60.0
 _MAX_SECRET = 256
 
 
-class SessionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long somebody stays signed in at the console.
 
     Attributes:
-        max_s: A session ends so long after signing in, whatever it is used for.
-        idle_s: A session that is not used for so long ends.
+        session_max_s: A session ends so long after signing in, whatever it is used for.
+        session_idle_s: A session that is not used for so long ends.
     """
 
-    max_s: float = 7 * 86400.0
-    idle_s: float = 12 * 3600.0
+    session_max_s: Annotated[float, Meta(ge=60, le=366 * 86400)] = 7 * 86400.0
+    session_idle_s: Annotated[float, Meta(ge=60, le=366 * 86400)] = 12 * 3600.0
 
 
 class _Copy(msgspec.Struct, frozen=True):
@@ -68,11 +71,11 @@ class Directory:
     """
 
     def __init__(
-        self, store: AccountStore, *, limiter: SignInLimiter, clock: Clock, settings: SessionSettings | None = None
+        self, store: AccountStore, *, limiter: SignInLimiter, clock: Clock, settings: AccountSettings | None = None
     ) -> None:
         self.store = store
         self.epoch = 0
-        self._settings = settings or SessionSettings()
+        self._settings = settings or AccountSettings()
         self._limiter = limiter
         self._clock = clock
         self._lock = threading.Lock()
@@ -109,7 +112,7 @@ class Directory:
         if session is None:
             return None
         idle_ns = self._clock.time_ns() - max(session.used_ns, self._used.get(session.digest, 0))
-        if idle_ns >= int(self._settings.idle_s * 1e9):
+        if idle_ns >= int(self._settings.session_idle_s * 1e9):
             return None
         token = copy.by_id.get(session.token) if session.token else None
         if session.token and token is None:
@@ -192,9 +195,8 @@ class Directory:
                 stale = anew or now_s - self._read_s >= _REREAD_S or self.store.revision() != self._copy.revision
                 self._write_use()
                 if stale:
-                    self._copy = self._read()
+                    self._take(self._read(), anew=True)
                     self._read_s = now_s
-                    self.epoch += 1
             except BaseException:
                 if anew:  # what was changed is not known, so nobody is
                     self._asked_s = float("-inf")
@@ -207,8 +209,8 @@ class Directory:
             lambda store: store.add_session(
                 account,
                 address=address,
-                valid_s=self._settings.max_s,
-                idle_s=self._settings.idle_s,
+                valid_s=self._settings.session_max_s,
+                idle_s=self._settings.session_idle_s,
                 token=token,
             )
         )
@@ -256,9 +258,17 @@ class Directory:
                 sessions={session.digest: session for session in sessions},
             )
 
+    def _take(self, copy: _Copy, *, anew: bool = False) -> None:
+        """Goes by another copy; whoever remembers what the one before said has to ask again if that may differ."""
+        differs = anew or copy.revision != self._copy.revision
+        self._copy = copy
+        if differs:
+            self.epoch += 1
+
     def _write_use(self) -> None:
         """Writes down what was used, as coarsely as it is kept; what is not stored any more is forgotten."""
-        used, self._used = self._used, {}
+        noted, self._used = self._used, {}
+        used = dict(noted)  # a request that began before may still write into what was taken
         copy = self._copy
         tokens = {
             one: at for one, at in used.items() if one in copy.tokens and at - copy.tokens[one].used_ns >= _USE_NS
@@ -269,10 +279,9 @@ class Directory:
         if tokens or sessions:
             try:
                 self.store.note_use(tokens=tokens, sessions=sessions)
-            except RetryError:
-                self._used = {**used, **self._used}
-                raise
-            self._copy = self._read()
-            return
+            except StorageFullError as error:  # nobody is shut out for that; it stays in memory
+                logger.debug("when sessions and tokens were used is not written down: %s", error)
+            else:
+                self._take(self._read())
         kept = {one: at for one, at in used.items() if one in copy.tokens or one in copy.sessions}
         self._used = {**kept, **self._used}

@@ -93,9 +93,13 @@ def _counted(name: str, address: str) -> list[tuple[str, int]]:
 
 
 def _network(address: str) -> str:
-    """An address as one caller has it: of IPv6 the first half, since a household has all the rest."""
+    """An address as one caller has it: of IPv6 the first half, since a household has all the rest; one of IPv4 that a
+    socket for both shows as IPv6 is that of IPv4.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
+    if isinstance(parsed, ipaddress.IPv4Address) or parsed.ipv4_mapped:
+        return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))

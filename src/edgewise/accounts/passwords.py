@@ -28,7 +28,7 @@ PASSES = 2
 LANES = 1
 _FEWEST_DIFFERENT = 5
 
-MAX_WAITING = 8
+MAX_WAITING = 4
 _TURN = threading.Lock()
 _PLACES = threading.BoundedSemaphore(MAX_WAITING)
 

@@ -131,7 +131,7 @@ class AccountStore:
         """Makes an account.
 
         Raises:
-            InputError: The name or the password cannot be used.
+            InputError: The name or the password cannot be used; or it is the first, and no admin.
             ConflictError: There is one of that name, in whatever spelling.
             TooLargeError: There are ``MAX_ACCOUNTS``.
         """
@@ -142,6 +142,8 @@ class AccountStore:
             accounts = self.accounts()
             if len(accounts) >= MAX_ACCOUNTS:
                 raise TooLargeError(f"A node has {MAX_ACCOUNTS} accounts at most", limit=MAX_ACCOUNTS)
+            if not accounts and role is not Role.ADMIN:
+                raise InputError("The first account is an admin's, who can make the others", field="role")
             if any(account.name == folded for account in accounts):
                 raise ConflictError(f"There is an account {folded!r} already", name=folded)
             now_ns = self._clock.time_ns()

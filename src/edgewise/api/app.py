@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, cast
 
 from edgewise._lib.secrets import read_secret
+from edgewise.api import audit
+from edgewise.api.audit import NOTES, PASSED
 from edgewise.api.console import Console
 from edgewise.api.errors import failure
 from edgewise.api.express import Express
-from edgewise.api.guard import Guard, check_head
+from edgewise.api.guard import Guard, Pass, check_head
 from edgewise.api.jobs import Jobs
 from edgewise.api.link import Link
 from edgewise.api.metrics import Metrics
@@ -24,13 +27,17 @@ from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
 from edgewise.api.predict import Predict
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
+from edgewise.errors import EdgewiseError
 from edgewise.link.base import PREFIX
+from edgewise.node.settings import is_loopback
 
 if TYPE_CHECKING:
     from edgewise.node.node import Node
 
 # Litestar is loaded this long after the start, when nobody asked for it sooner.
 WARM_UP_S = 2.0
+# Of a path so much stands in the audit log.
+_MAX_PATH = 512
 _REST = ("/v1/", "/metrics", "/schema")
 _LINK = f"{PREFIX}/"
 
@@ -44,7 +51,14 @@ def create_app(node: Node) -> Front:
     http = node.settings.http
     token = read_secret(http.token_file, what="http.token_file") if http.token_file else ""
     hosts = (*http.allowed_hosts, f"[{http.host}]" if ":" in http.host else http.host)
-    return Front(node, guard=Guard(token=token, hosts=hosts))
+    guard = Guard(
+        token=token,
+        hosts=hosts,
+        directory=node.accounts,
+        trusts_loopback=is_loopback(http.host),
+        clock=node.clock,
+    )
+    return Front(node, guard=guard)
 
 
 class Front:
@@ -83,6 +97,7 @@ class Front:
             max_body_bytes=http.max_body_bytes,
         )
         self._console = Console()
+        self._restraint = audit.Restraint()
         self._rest: asyncio.Task[Application] | None = None
         self._link = Link(node.parenting) if node.parenting else None
 
@@ -104,7 +119,11 @@ class Front:
                 check_head(request)
                 await link(request)
                 return
-            self._guard.check(request)
+            passed = request.scope[PASSED] = self._guard.admit(request)
+            if passed.route is not None and passed.route.changes:
+                request.before_answer = functools.partial(self._record, request, passed)
+            request.goes_on = functools.partial(self._still_may, request)
+            self._guard.permit(passed)
             if oip:
                 await self._open_inference(request)
             elif (name := Predict.model_of(request.path)) is not None:
@@ -113,9 +132,10 @@ class Front:
                 await self._litestar(request)
             else:
                 await self._console(request)
-        except PeerGoneError:
-            return
-        except Exception as exception:
+        except Exception as raised:
+            if request.cut_off or isinstance(raised, PeerGoneError):
+                return
+            exception = _unwrapped(raised)
             if request.started:
                 raise
             status, headers, body = failure(exception, self._metrics, what=f"{request.method} {request.path}", oip=oip)
@@ -124,6 +144,31 @@ class Front:
             await request.respond(body, status=status, headers=headers)
         finally:
             self._metrics.requests["v2" if oip else "v1", request.status] += 1
+
+    async def _record(self, request: Request, passed: Pass, status: int) -> None:
+        """Writes a change into the audit log before it is answered. What strangers are refused is counted, not
+        written: they could fill the log.
+        """
+        notes = request.scope.get(NOTES, {})
+        if passed.route is None or (passed.principal is None and not notes):
+            return
+        facts = audit.facts_of(passed.principal, request.scope.get("client"), status=status, what=notes)
+        if facts["outcome"] != "done":
+            left_out = self._restraint.count(facts["who"], now_s=self._node.clock.monotonic())
+            if left_out is None:
+                return
+            facts |= {"left_out": left_out} if left_out else {}
+        facts["path"] = request.path[:_MAX_PATH]
+        await asyncio.to_thread(self._node.record_change, passed.route.changes, facts)
+
+    def _still_may(self, request: Request) -> bool:
+        """Whether who asked for an answer that does not end may still have it."""
+        if not self._guard.holds(request.scope[PASSED]):
+            try:
+                request.scope[PASSED] = self._guard.check(request)
+            except EdgewiseError:
+                return False
+        return True
 
     async def _litestar(self, request: Request) -> None:
         application = await asyncio.shield(self._load_rest())
@@ -156,3 +201,9 @@ class Front:
                     self._link.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _unwrapped(raised: Exception) -> BaseException:
+    """What sending raised, which Litestar wraps; everything else as it is."""
+    cause = raised.__cause__
+    return cause if isinstance(cause, EdgewiseError) and not isinstance(raised, EdgewiseError) else raised

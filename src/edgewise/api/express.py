@@ -7,7 +7,8 @@ Everything else, and all that is wrong with a request's head, goes the ordinary 
 both.
 
 What follows from a head alone (the guard's verdict, the model, where the JSON ends) is worked out once per connection
-and kept while the head stays the same to the byte, as it does when a client asks again and again.
+and kept while the head stays the same to the byte, as it does when a client asks again and again, and while nothing has
+changed about who may do what.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgewise.api.wire import JSON, Answer, Head, Work, align, fits, headers_for
 from edgewise.errors import EdgewiseError
 
 if TYPE_CHECKING:
-    from edgewise.api.guard import Guard
+    from edgewise.api.guard import Guard, Pass
     from edgewise.api.metrics import Metrics
     from edgewise.api.oip.infer import Inference
     from edgewise.api.predict import Predict
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     work: Work
     oip: bool
+    passed: Pass
 
 
 class Express:
@@ -73,22 +75,28 @@ class Express:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
 
-    def plan(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Plan | None:
+    def plan(
+        self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], *, scheme: str = "http"
+    ) -> Plan | None:
         """What to do with a request, judged by its head; None when it goes the ordinary way."""
         path, _, query = url.partition(b"?")
         if method != b"POST" or b"%" in path or not path.isascii():
             return None
         text = path.decode()
-        request = Head({"method": "POST", "path": text, "query_string": query, "headers": headers})
+        request = Head({"method": "POST", "path": text, "query_string": query, "headers": headers, "scheme": scheme})
         if not self._is_plain(request, headers):
             return None
         oip = text.startswith("/v2/")
         try:
-            self._guard.check(request)
+            passed = self._guard.check(request)
             work = self._infer.plain_work(request) if oip else self._predict.plain_work(request)
         except EdgewiseError:
             return None  # the ordinary way says it
-        return None if work is None else Plan(method, url, headers, work, oip)
+        return None if work is None else Plan(method, url, headers, work, oip, passed)
+
+    def holds(self, plan: Plan) -> bool:
+        """Whether a plan made for an earlier request with the same head still counts: who called then may not now."""
+        return self._guard.holds(plan.passed)
 
     def _is_plain(self, request: Head, headers: list[tuple[bytes, bytes]]) -> bool:
         length = request.header(b"content-length")

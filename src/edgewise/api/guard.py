@@ -1,13 +1,16 @@
-"""Who may call: pure checks of a request's headers, before anything else looks at it.
+"""Who calls and what they may do: checks of a request's head, before anything else looks at it.
 
-* *Token.* When the settings name one, every request but the few that must work without (``OPEN``) shows it as
-  ``Authorization: Bearer``, or as the cookie that ``POST /v1/session`` sets for the console. The cookie holds a digest
-  of the token, so that reading a browser's cookies does not give the token away.
-* *Host.* Without a token the node trusts the loopback, and so must know that a browser did not come here under a name
-  some other site made resolve to it (DNS rebinding): only loopback names, the listening address, and
-  ``http.allowed_hosts`` are answered.
+* *Who.* An API token or the token of ``http.token_file`` as ``Authorization: Bearer``, or the cookie of a session that
+  ``POST /v1/session`` began. A node that has neither accounts nor a token and listens on the loopback alone takes every
+  caller for its admin. With the first account that ends, also on the loopback: other users and programs of the machine,
+  and every proxy on it, come from there too.
+* *What.* ``accounts.permissions`` says which permission a method and path need; what stands nowhere is refused.
+* *Host.* A node that trusts the loopback must know that a browser did not come here under a name some other site made
+  resolve to it (DNS rebinding): only loopback names, the listening address, and ``http.allowed_hosts`` are answered.
 * *Origin.* A page of another origin may not change anything, whatever its content type: requests that browsers mark
   as another site's are refused. There are no CORS headers, so such a page cannot read anything either.
+
+Nothing here waits: accounts are in memory (``accounts.directory``).
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ import hmac
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from edgewise.api.errors import CrossSiteError, HeadersError
-from edgewise.errors import AccessError
+from edgewise._lib.clock import Clock, SystemClock
+from edgewise.accounts.permissions import Principal, Role, Route, Via, find_route, may, routes_of
+from edgewise.api.errors import CrossSiteError, HeadersError, MethodError
+from edgewise.errors import AccessError, ForbiddenError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
+    from edgewise.accounts.directory import Directory
     from edgewise.api.wire import Head
 
 COOKIE = "edgewise_session"
@@ -31,49 +37,161 @@ MAX_HEADER_BYTES = 32 * 1024
 _MAX_REMEMBERED = 64
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-# Needed before a token can be shown: probes, the console's own files, and the session itself.
-OPEN = ("/v1/health", "/v2/health/live", "/v2/health/ready", "/v1/session")
+_GUARDED = ("/v1/", "/v2", "/metrics", "/schema")
+# What was found out about a caller is asked again after so long, which also notes that a session is in use.
+_HOLDS_NS = 60 * 10**9
+_CLOCK = SystemClock()
+
+ANYONE_HERE = Principal("", Role.ADMIN, Via.LOOPBACK)
+HOLDER_OF_FILE = Principal("", Role.ADMIN, Via.TOKEN_FILE)
+
+
+class Pass(NamedTuple):
+    """What was found out about a request: who calls, and where to; good as long as ``Guard.holds`` says so.
+
+    Attributes:
+        principal: None for a stranger, who may have what is for everybody.
+        route: None for a file of the console.
+        epoch: Of the accounts.
+        until_ns: Wall clock.
+    """
+
+    principal: Principal | None
+    route: Route | None
+    epoch: int
+    until_ns: int
 
 
 class Guard:
-    """The checks, with this node's names and token.
+    """The checks, with this node's names, token and accounts.
 
     Args:
-        token: The token, empty when none is needed.
+        token: The token of ``http.token_file``; empty when there is none.
         hosts: Names and addresses under which browsers may reach the node, besides the loopback's.
+        directory: The accounts.
+        trusts_loopback: Whether callers are taken for the admin while there is neither a token nor an account: only
+            for a node that listens on the loopback alone.
+        clock: For what expires.
     """
 
-    def __init__(self, *, token: str = "", hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        token: str = "",
+        hosts: Iterable[str] = (),
+        directory: Directory | None = None,
+        trusts_loopback: bool = True,
+        clock: Clock = _CLOCK,
+    ) -> None:
         self._token = token.encode()
         self._session = session_of(token).encode() if token else b""
         self._hosts = _LOOPBACK | {host.lower() for host in hosts}
         self._fine: set[bytes] = {b""}
+        self._directory = directory
+        self._trusts_loopback = trusts_loopback
+        self._clock = clock
 
     @property
-    def needs_token(self) -> bool:
-        """Whether a token is needed."""
-        return bool(self._token)
+    def needs_sign_in(self) -> bool:
+        """Whether somebody has to show who they are."""
+        in_use = self._directory is not None and self._directory.in_use
+        return bool(self._token) or in_use or not self._trusts_loopback
 
-    def check(self, request: Head) -> None:
-        """Lets a request pass or raises.
+    @property
+    def has_accounts(self) -> bool:
+        """Whether there is an account to sign in with."""
+        return self._directory is not None and self._directory.in_use
+
+    def check(self, request: Head) -> Pass:
+        """Lets a request pass or raises, as ``admit`` and ``permit`` do."""
+        passed = self.admit(request)
+        self.permit(passed)
+        return passed
+
+    def admit(self, request: Head) -> Pass:
+        """Finds out who calls, and where to.
 
         Raises:
             HeadersError: Its headers are larger than ``MAX_HEADER_BYTES``.
             CrossSiteError: It came under another name, or from another site's page.
-            AccessError: It shows no token, or a wrong one.
+            AccessError: It shows nothing that this node knows.
+            NotFoundError: There is no such path, for those who are known.
+            MethodError: The path is there, but not for this method.
+            UnavailableError: Who is known cannot be found out now.
         """
         check_head(request)
-        if not self._token and request.header(b"host") not in self._fine:
+        if not self.needs_sign_in and request.header(b"host") not in self._fine:
             self._check_host(request.header(b"host"))
         if request.method not in _SAFE:
             _check_origin(request)
         elif request.header(b"sec-fetch-site") == b"cross-site" and request.header(b"sec-fetch-mode") != b"navigate":
             raise CrossSiteError("Another site's page may not use this node")
-        if self._token and not _is_open(request.path) and not self.signed_in(request):
+        epoch = self._directory.epoch if self._directory is not None else 0  # before it is asked
+        guarded = request.path.startswith(_GUARDED)
+        route = find_route(request.method, request.path) if guarded else None
+        principal = self._known(request, must=guarded and (route is None or route.permission is not None))
+        if guarded and route is None:
+            raise _nowhere(request)
+        until_ns = self._clock.time_ns() + _HOLDS_NS
+        if principal is not None and principal.expires_ns:
+            until_ns = min(until_ns, principal.expires_ns)
+        return Pass(principal, route, epoch, until_ns)
+
+    def permit(self, passed: Pass) -> None:
+        """Lets those pass who may.
+
+        Raises:
+            ForbiddenError: They may not.
+        """
+        permission = passed.route.permission if passed.route else None
+        if not may(passed.principal, permission, now_ns=self._clock.time_ns()):
+            raise ForbiddenError(
+                "You may not do this here",
+                hint=f"It needs the permission {permission!s}: ask an admin of this node.",
+                permission=str(permission),
+            )
+
+    def holds(self, passed: Pass) -> bool:
+        """Whether what was found out before still counts; cheap enough for every request."""
+        epoch = self._directory.epoch if self._directory is not None else 0
+        return passed.epoch == epoch and self._clock.time_ns() < passed.until_ns
+
+    def who(self, request: Head) -> Principal | None:
+        """Who calls; None for a stranger.
+
+        Raises:
+            UnavailableError: It cannot be found out now.
+        """
+        scheme, _, shown = request.header(b"authorization").partition(b" ")
+        cookie = _cookie(request.header(b"cookie"))
+        if self._token:
+            if scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), self._token):
+                return HOLDER_OF_FILE
+            if hmac.compare_digest(cookie, self._session):
+                return HOLDER_OF_FILE
+        if self._directory is not None and self._directory.in_use:
+            found = self._directory.by_token(shown.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
+            return found or self._directory.by_session(cookie.decode("latin-1"))
+        elsewhere = request.scope.get("scheme") == "https"  # its address is for other machines
+        return None if self.needs_sign_in or elsewhere else ANYONE_HERE
+
+    def is_token(self, shown: str) -> bool:
+        """Whether ``shown`` is the token of ``http.token_file``, in constant time."""
+        return bool(self._token) and hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), self._token)
+
+    def _known(self, request: Head, *, must: bool) -> Principal | None:
+        try:
+            principal = self.who(request)
+        except UnavailableError:
+            if must:
+                raise
+            return None
+        if principal is None and must:
             raise AccessError(
-                "This node needs a token",
+                "This node asks who you are",
                 hint="Send `Authorization: Bearer TOKEN`, or sign in at the console.",
             )
+        return principal
 
     def _check_host(self, header: bytes) -> None:
         host = header.decode("latin-1").lower()
@@ -86,19 +204,6 @@ class Guard:
         if len(self._fine) < _MAX_REMEMBERED:
             self._fine.add(header)
 
-    def signed_in(self, request: Head) -> bool:
-        """Whether the request shows the token or a session made with it; always when none is needed."""
-        if not self._token:
-            return True
-        scheme, _, shown = request.header(b"authorization").partition(b" ")
-        if scheme.lower() == b"bearer" and hmac.compare_digest(shown.strip(), self._token):
-            return True
-        return hmac.compare_digest(_cookie(request.header(b"cookie")), self._session)
-
-    def is_token(self, shown: str) -> bool:
-        """Whether ``shown`` is the token, in constant time."""
-        return bool(self._token) and hmac.compare_digest(shown.encode(), self._token)
-
 
 def check_head(request: Head) -> None:
     """Refuses headers that are larger than ``MAX_HEADER_BYTES``."""
@@ -107,13 +212,18 @@ def check_head(request: Head) -> None:
 
 
 def session_of(token: str) -> str:
-    """The cookie's value: a digest from which the token cannot be had."""
+    """The cookie for the token of ``http.token_file``: a digest from which the token cannot be had."""
     return hmac.new(token.encode(), b"edgewise console session", hashlib.sha256).hexdigest()
 
 
-def _is_open(path: str) -> bool:
-    """Whether a path works without a token: ``OPEN``, and files, which hold no data of the node."""
-    return path in OPEN or not path.startswith(("/v1/", "/v2", "/metrics", "/schema"))
+def _nowhere(request: Head) -> NotFoundError | MethodError:
+    allowed = {route.method for route in routes_of(request.path)}
+    if allowed:
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        return MethodError(f"{request.path} does not take {request.method}", allowed=sorted(allowed))
+    return NotFoundError(
+        f"There is no {request.path}", hint="The paths stand in /schema/openapi.json.", kind="path", name=request.path
+    )
 
 
 def _header_bytes(request: Head) -> int:

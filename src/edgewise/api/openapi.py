@@ -34,7 +34,17 @@ _STRUCTS = (
     structs.RepositoryRequest,
 )
 # Request bodies with unknown fields are refused; Litestar does not say so.
-_STRICT = {"CommandRequest", "PredictRequest", "PreferencesRequest", "SessionRequest", "Threshold"}
+_STRICT = {
+    "AccountChange",
+    "AccountRequest",
+    "CommandRequest",
+    "PasswordRequest",
+    "PredictRequest",
+    "PreferencesRequest",
+    "SessionRequest",
+    "Threshold",
+    "TokenRequest",
+}
 # Bodies that Litestar cannot know: the handlers read them themselves.
 _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/v1/people", "post"): {

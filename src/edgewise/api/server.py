@@ -283,9 +283,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self._can_answer_at_once():
             plan, method = self._plan, self.parser.get_method()
-            if plan is None or plan.method != method or plan.url != self.url or plan.headers != self.headers:
+            if (
+                plan is None
+                or plan.method != method
+                or plan.url != self.url
+                or plan.headers != self.headers
+                or not self._express.holds(plan)
+            ):
                 stays = self.parser.should_keep_alive()
-                self._plan = self._express.plan(method, self.url, self.headers) if stays else None
+                self._plan = (
+                    self._express.plan(method, self.url, self.headers, scheme=self.scheme or "") if stays else None
+                )
             if self._plan is not None:
                 self._pieces = []
                 return

@@ -108,14 +108,22 @@ class Request(Head):
 
     Args:
         limits: Bounds of its body.
+
+    Attributes:
+        before_answer: Called once with the status before an answer begins; what it raises is answered instead.
+        goes_on: Asked before each piece of an answer whose length nobody knows; when it says no, the answer ends there.
+        cut_off: Whether it said no.
     """
 
-    __slots__ = ("_receive", "_send", "limits", "status")
+    __slots__ = ("_receive", "_send", "before_answer", "cut_off", "goes_on", "limits", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, limits: Limits = _DEFAULT_LIMITS) -> None:
         super().__init__(scope)
         self.limits = limits
         self.status = 0
+        self.before_answer: Callable[[int], Awaitable[None]] | None = None
+        self.goes_on: Callable[[], bool] | None = None
+        self.cut_off = False
         self._receive = receive
         self._send = send
 
@@ -160,9 +168,22 @@ class Request(Head):
         return self.status != 0
 
     async def send(self, message: Message) -> None:
-        """The server's ``send``, noting the status that goes out."""
+        """The server's ``send``, noting the status that goes out.
+
+        Raises:
+            PeerGoneError: The answer may not go on.
+        """
         if message["type"] == "http.response.start":
+            before, self.before_answer = self.before_answer, None
+            if before is not None:
+                await before(message["status"])
             self.status = message["status"]
+            if any(name == b"content-length" for name, _ in message.get("headers", ())):
+                self.goes_on = None
+        elif message.get("more_body", False) and self.goes_on is not None and not self.goes_on():
+            self.cut_off = True
+            await self._send({"type": "http.response.body", "body": b""})
+            raise PeerGoneError
         await self._send(message)
 
     def bounded(self) -> Receive:

@@ -46,6 +46,7 @@ def add(
     preferences = _preferences(prefer or [])
     with open_people(load_settings(config)) as people:
         person = people.enrol(name, [photo.read_bytes() for photo in _existing(photos)], preferences=preferences)
+        people.tell("people.enrolled", {"name": person.name, "photos": len(photos)})
     output.out().print(f"{person.name}: {output.counted(person.photos, 'photo')}", markup=False)
 
 
@@ -56,6 +57,7 @@ def remove(name: str, /, *, config: ConfigFile = None) -> None:
 
     with open_people(load_settings(config)) as people:
         people.store.remove(name)
+        people.tell("people.removed", {"name": name})
     output.out().print(f"{name} is forgotten", markup=False)
 
 
@@ -98,6 +100,7 @@ def threshold(value: float | None = None, /, *, config: ConfigFile = None) -> No
     with open_people(load_settings(config)) as people:
         if value is not None:
             people.store.threshold = value
+            people.tell("settings.face_threshold", {"threshold": value})
         output.out().print(f"{people.store.threshold:g}")
 
 

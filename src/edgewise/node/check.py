@@ -16,6 +16,7 @@ from edgewise._lib.secrets import read_secret
 from edgewise.errors import EdgewiseError, RuleError, SettingsError
 from edgewise.journal.cipher import open_cipher
 from edgewise.models.package import load_manifest
+from edgewise.node import organs
 from edgewise.node import settings as node_settings
 from edgewise.node.settings import Fault, Settings
 from edgewise.pipeline.catalog import make_source
@@ -48,6 +49,17 @@ def faults(settings: Settings) -> Iterator[Fault]:
     for name, pipeline in settings.pipelines.items():
         yield from _source(name, pipeline)
     yield from _secrets(settings)
+    yield from _exposure(settings)
+
+
+def _exposure(settings: Settings) -> Iterator[Fault]:
+    try:
+        fault = node_settings.exposure(settings, accounts=organs.has_accounts(settings))
+    except EdgewiseError as error:
+        yield Fault("state.url" if settings.state.url else "node.data", error.message, error.hint)
+        return
+    if fault is not None:
+        yield fault
 
 
 def _rules(settings: Settings) -> Iterator[Fault]:
@@ -111,6 +123,8 @@ def _source(name: str, pipeline: PipelineSettings) -> Iterator[Fault]:
 
 def _secrets(settings: Settings) -> Iterator[Fault]:
     named = {"http.token_file": settings.http.token_file}
+    if settings.state.password_file:
+        named["state.password_file"] = settings.state.password_file
     if settings.mqtt:
         named["mqtt.password_file"] = settings.mqtt.password_file
     if settings.lake and settings.lake.s3:

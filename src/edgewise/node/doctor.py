@@ -139,10 +139,10 @@ def _settings(config: Path | None) -> Iterator[Finding]:
         yield Finding(
             section,
             f"listens on {address}",
-            detail="this machine alone; to listen wider set http.host and http.token_file",
+            detail="this machine alone; to listen wider make an account (edgewise user add) and set http.host",
         )
     else:
-        yield Finding(section, f"listens on {address}", detail="every client needs the token")
+        yield Finding(section, f"listens on {address}", detail="every client has to sign in")
 
 
 def _cpu_flags() -> set[str]:

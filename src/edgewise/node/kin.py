@@ -33,11 +33,11 @@ def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
     Raises:
         CorruptError: The data is damaged.
     """
-    from edgewise._lib.state import StateSettings, open_state
+    from edgewise._lib.state import open_state
     from edgewise.fleet.store import MIGRATIONS, FleetStore
 
     file = Path(settings.node.data) / "fleet" / "fleet.db"
-    state = open_state(StateSettings(), file, component="fleet", migrations=MIGRATIONS)
+    state = open_state(settings.state, file, component="fleet", migrations=MIGRATIONS)
     return FleetStore(state, name=settings.node.name, clock=clock)
 
 

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import EdgewiseError, EngineError, NotFoundError
+from edgewise.errors import EdgewiseError, EngineError, NotFoundError, SettingsError
 from edgewise.media.images import limit_threads
 from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
+from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
+from edgewise.node.settings import exposure
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
@@ -60,7 +62,8 @@ class Node:
         clock: Time; the machine's own by default.
 
     Raises:
-        SettingsError: Something in the settings leads nowhere.
+        SettingsError: Something in the settings leads nowhere; or other machines reach the node, and nobody would have
+            to sign in.
         RuleError: A rule does not compile.
         ConflictError: Another process runs on the same data.
         CorruptError: The data is damaged.
@@ -69,6 +72,7 @@ class Node:
         journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
+        accounts: Who may use it.
         devices: What it commands.
         pipelines: Running pipelines by name.
         repository: Its models.
@@ -119,6 +123,13 @@ class Node:
             opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
+            self.accounts = organs.open_accounts(settings, clock=self.clock)
+            opened.callback(self.accounts.store.close)
+            if fault := exposure(settings, accounts=self.accounts.in_use):
+                raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
+            accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
+            self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
+            opened.callback(self._accounting.stop)
             self.scheduler = Scheduler(cores=organs.workers(settings))
             self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
@@ -179,6 +190,7 @@ class Node:
             self._home_assistant.start()
         self.resources.start()
         self._upkeep.start()
+        self._accounting.start()
         self._look_at_kin()
         self._kin.start()
         if self.landing:
@@ -200,6 +212,7 @@ class Node:
                 self._home_assistant.close()
             self.pool.close()
             self._upkeep.stop()
+            self._accounting.stop()
             self._kin.stop()
             if self.uplink:
                 self.uplink.stop()
@@ -247,14 +260,12 @@ class Node:
     def enrol(self, name: str, photos: Sequence[bytes], *, preferences: Mapping[str, Any]) -> Person:
         """Makes a person known by photos; see ``edgewise.people.enrol.Enrolment.enrol``."""
         detector, embedder = (self.model(model) for model in organs.face_models(self.settings))
-        person = organs.enrolment(detector, embedder, self.people).enrol(
+        return organs.enrolment(detector, embedder, self.people).enrol(
             name, list(photos), preferences=dict(preferences)
         )
-        self.record_change("people.enrolled", {"name": name, "photos": len(photos)})
-        return person
 
     def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Writes what somebody changed (people, settings, models) into the ``audit`` stream."""
+        """Writes what somebody changed or tried to (people, devices, models, accounts) into the ``audit`` stream."""
         self.journal.append(AUDIT, [Entry(kind, dict(facts))])
 
     def command(self, action: Action, *, client: str = "") -> Outcome:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import os
+import platform
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +28,8 @@ from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
 
 if TYPE_CHECKING:
+    from edgewise.accounts.directory import Directory
+    from edgewise.accounts.store import AccountStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
     from edgewise.types import Entry
 
 _CLOCK = SystemClock()
+ACCOUNTS = "accounts.db"
 
 
 def data_folder(settings: Settings) -> Path:
@@ -438,6 +444,61 @@ def open_store(settings: Settings, *, clock: Clock = _CLOCK) -> PeopleStore:
     return PeopleStore(data_folder(settings) / "people", clock=clock)
 
 
+def open_account_store(settings: Settings, *, clock: Clock = _CLOCK) -> AccountStore:
+    """The accounts of the node, in its folder or in the database of the settings.
+
+    Raises:
+        UnavailableError: The database does not answer.
+        MissingExtraError: It is PostgreSQL, whose driver is not installed.
+    """
+    from edgewise._lib.state import open_state
+    from edgewise.accounts.store import MIGRATIONS, AccountStore
+
+    file = None if settings.state.url else data_folder(settings) / "accounts" / ACCOUNTS
+    state = open_state(settings.state, file, component="accounts", migrations=MIGRATIONS)
+    return AccountStore(state, clock=clock)
+
+
+def open_accounts(settings: Settings, *, clock: Clock = _CLOCK) -> Directory:
+    """The accounts of the node, known in memory; see ``open_account_store``."""
+    from edgewise.accounts.directory import Directory
+    from edgewise.accounts.limiter import SignInLimiter
+
+    store = open_account_store(settings, clock=clock)
+    try:
+        return Directory(store, limiter=SignInLimiter(secrets.token_bytes(32)), clock=clock, settings=settings.accounts)
+    except BaseException:
+        store.close()
+        raise
+
+
+def has_accounts(settings: Settings) -> bool:
+    """Whether the node has any account; makes none of its files."""
+    if not settings.state.url and not (Path(settings.node.data) / "accounts" / ACCOUNTS).exists():
+        return False
+    store = open_account_store(settings)
+    try:
+        return bool(store.accounts())
+    finally:
+        store.close()
+
+
+def leave_change(store: AccountStore, settings: Settings, kind: str, what: Mapping[str, Any]) -> None:
+    """Leaves word of what a command changed beside the node, which writes it into its audit log: within a second when
+    it runs, else when it is started next.
+    """
+    facts = {"who": _user(), "via": "command", "from": platform.node(), "outcome": "done", "what": dict(what)}
+    store.leave_change(kind, facts, node=settings.node.name)
+
+
+def _user() -> str:
+    """Who runs this process, as the machine knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user that the machine has no name for, as in a container
+        return str(os.getuid())
+
+
 class People:
     """The people of a node for one command: the store, and enrolling, for which models are loaded when first needed."""
 
@@ -453,6 +514,14 @@ class People:
             return enrolment(detector, embedder, self.store).enrol(name, photos, preferences=preferences)
         finally:
             repository.close()
+
+    def tell(self, kind: str, what: Mapping[str, Any]) -> None:
+        """Leaves word of a change for the audit log; see ``leave_change``."""
+        store = open_account_store(self._settings)
+        try:
+            leave_change(store, self._settings, kind, what)
+        finally:
+            store.close()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from edgewise._lib.documents import Override, decode_yaml, line_of, nearest, parse_value
+from edgewise._lib.state import StateSettings, check_url
+from edgewise.accounts.directory import AccountSettings
 from edgewise.errors import InputError, SettingsError
 from edgewise.journal.base import StreamSettings
 from edgewise.lake.base import LakeSettings
@@ -71,9 +73,10 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the node answers.
 
     Attributes:
-        host: Address to listen on. Past the loopback a token is needed.
+        host: Address to listen on. Past the loopback an account or a token is needed.
         port: TCP port; 0 takes a free one.
-        token_file: File whose first line is the token that clients send as ``Authorization: Bearer``.
+        token_file: File whose first line is a token that clients send as ``Authorization: Bearer``; whoever has it may
+            do everything. API tokens (``edgewise api-token create``) may do less, and can be revoked.
         max_body_bytes: Larger request bodies are refused with 413.
         body_timeout_s: A body that takes longer to arrive is refused with 408.
         allowed_hosts: Names, besides its addresses, under which browsers may reach it.
@@ -165,6 +168,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: tuple[RuleSettings, ...] = ()
     journal: JournalSettings = JournalSettings()
     lake: LakeSettings | None = None
+    accounts: AccountSettings = AccountSettings()
+    state: StateSettings = StateSettings()
 
 
 STREAMS = ("events", "decisions", "readings", "audit")
@@ -226,12 +231,28 @@ def verify(settings: Settings) -> Iterator[Fault]:
     yield from _verify_pipelines(settings)
     if settings.lake and settings.lake.folder and settings.lake.s3:
         yield Fault("lake", "it has a folder and a place on S3 storage", "Set lake.folder or lake.s3, one of them.")
-    if not is_loopback(settings.http.host) and not settings.http.token_file:
-        yield Fault(
-            "http.host",
-            f"{settings.http.host} can be reached from other machines, so a token is needed",
-            "Write a long random line into a file (openssl rand -hex 32 > token) and set http.token_file: token",
-        )
+    if settings.state.url:
+        try:
+            check_url(settings.state.url)
+        except SettingsError as error:
+            yield Fault("state.url", error.message.removeprefix("state.url: "), error.hint)
+
+
+def exposure(settings: Settings, *, accounts: bool) -> Fault | None:
+    """What is wrong with where the node listens: other machines reach it, and nobody would have to sign in.
+
+    Args:
+        settings: Of the node.
+        accounts: Whether it has any.
+    """
+    if is_loopback(settings.http.host) or settings.http.token_file or accounts:
+        return None
+    return Fault(
+        "http.host",
+        f"{settings.http.host} can be reached from other machines, so an account or a token is needed",
+        "Make an account: edgewise user add NAME --role admin. Or write a long random line into a file"
+        " (openssl rand -hex 32 > token) and set http.token_file: token",
+    )
 
 
 def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
@@ -375,6 +396,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             old_key_files=tuple(map(absolute, settings.journal.old_key_files)),
         ),
         mqtt=settings.mqtt and with_files(settings.mqtt),
+        state=with_files(settings.state),
         models=tuple(absolute(model) if "/" in model else model for model in settings.models),
         pipelines=pipelines,
         lake=settings.lake and placed(settings.lake),

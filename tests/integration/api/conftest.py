@@ -43,7 +43,8 @@ def write_models(folder: Path) -> None:
 class LiveServer:
     """A node with its server, in threads of this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, folder: Path) -> None:
+        self.folder = folder
         self.node = Node(settings)
         self.node.start()
         self._socket = listen(settings.http.host, settings.http.port)
@@ -93,7 +94,7 @@ def start_api(api_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         folder = tmp_path_factory.mktemp("node")
         file = folder / "edgewise.yaml"
         file.write_text(text.replace("MODELS", str(api_models)))
-        started.append(LiveServer(load(file, environment={}, flags=flags)))
+        started.append(LiveServer(load(file, environment={}, flags=flags), folder=folder))
         return started[-1]
 
     yield start

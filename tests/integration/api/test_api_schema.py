@@ -10,10 +10,13 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 ENDLESS = {"/v1/events/stream", "/v1/observations/stream", "/v1/cameras/{name}/live"}
 # Whether these take a body depends on what a schema cannot say: that bytes are a picture with a face, that data fit a
 # tensor's shape, that a command is one of this device's kind, that a rule compiles, that each channel of a reading has
-# a name.
+# a name, that there is an account to own a token.
 CONTENT_DECIDES = {
     "/v1/models/{name}/predict",
     "/v1/people",
+    "/v1/accounts",
+    "/v1/session/password",
+    "/v1/tokens",
     "/v1/cameras/{name}/frames",
     "/v1/cameras/{name}/webrtc",
     "/v1/devices/{name}/commands",

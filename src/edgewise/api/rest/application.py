@@ -27,6 +27,7 @@ from edgewise.api.guard import Guard
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.rest import (
+    accounts,
     cameras,
     clips,
     devices,
@@ -62,6 +63,7 @@ _HANDLERS = (
     *webrtc.HANDLERS,
     *sources.HANDLERS,
     *session.HANDLERS,
+    *accounts.HANDLERS,
     *documents.HANDLERS,
 )
 

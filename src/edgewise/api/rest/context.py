@@ -8,16 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
+from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from edgewise.api.guard import Guard
+from edgewise.accounts.permissions import Permission, Principal, may
+from edgewise.api import audit
+from edgewise.api.audit import PASSED
+from edgewise.api.guard import Guard, Pass
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
 from edgewise.api.rest.telephone import Telephone
-from edgewise.errors import BusyError
+from edgewise.api.wire import Scope
+from edgewise.errors import BusyError, ForbiddenError
 from edgewise.node.node import Node
 
 P = ParamSpec("P")
@@ -91,6 +96,34 @@ class Context:
     metrics: Metrics
     streams: Streams
     telephone: Telephone
+
+
+def caller(request: Request[Any, Any, Any]) -> Principal | None:
+    """Who calls; None for a stranger."""
+    passed: Pass = request.scope[PASSED]  # type: ignore[literal-required]
+    return passed.principal
+
+
+def client_of(request: Request[Any, Any, Any]) -> str:
+    """The address a request came from."""
+    return request.client.host if request.client else ""
+
+
+def note(request: Request[Any, Any, Any], **facts: Any) -> None:
+    """Adds facts to what the audit log will hold of a request; nothing secret."""
+    audit.note(cast("Scope", request.scope), **facts)
+
+
+def require(request: Request[Any, Any, Any], permission: Permission, *, now_ns: int) -> None:
+    """Asks for more than the path does.
+
+    Raises:
+        ForbiddenError: The caller may not.
+    """
+    if not may(caller(request), permission, now_ns=now_ns):
+        raise ForbiddenError(
+            "You may not do this here", hint=f"It needs the permission {permission}.", permission=permission.value
+        )
 
 
 Injected: TypeAlias = NamedDependency[SkipValidation[Context]]

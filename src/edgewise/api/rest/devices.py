@@ -10,7 +10,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath, HeaderParameter, JSONBody
 from msgspec import Meta
 
-from edgewise.api.rest.context import Context, Injected, blocking
+from edgewise.api.rest.context import Context, Injected, blocking, client_of, note
 from edgewise.pipeline.base import Action, Hold, Origin, Outcome
 from edgewise.pipeline.kinds import MAX_HOLD_S
 
@@ -84,6 +84,7 @@ def command_device(
     failed. The command holds the device against rules for a while (``hold_s``).
     """
     clock = context.node.clock
+    note(request, device=name, command=data.command)
     action = Action(
         device=name,
         command=data.command,
@@ -95,19 +96,16 @@ def command_device(
         hold_s=data.hold_s,
         deadline_s=clock.monotonic() + COMMAND_VALID_S,
     )
-    return context.node.command(action, client=_client(request))
+    return context.node.command(action, client=client_of(request))
 
 
 @delete("/v1/devices/{name:str}/hold", tags=_TAGS, status_code=200)
 @blocking
 def release_device(name: FromPath[str], context: Injected, request: Request[Any, Any, Any]) -> DeviceState:
     """Ends the hold of a device, so that rules act on it again; answers with the device."""
-    context.node.release(name, cause="http", client=_client(request))
+    note(request, device=name)
+    context.node.release(name, cause="http", client=client_of(request))
     return _state(context, name)
-
-
-def _client(request: Request[Any, Any, Any]) -> str:
-    return request.client.host if request.client else ""
 
 
 def _state(context: Context, name: str) -> DeviceState:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from edgewise.api.rest.context import Context, Injected, blocking
+from edgewise.accounts.permissions import Permission
+from edgewise.api.rest.context import Context, Injected, blocking, require
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
+from edgewise.node.node import AUDIT
 from edgewise.types import Record
 
 _TAGS = ["events"]
@@ -25,7 +27,7 @@ _MAX_LOSSES = 1000
 _WAIT_S = 1.0
 _KEEP_ALIVE_S = 15
 # The largest integer that every JSON reader keeps exact.
-_SEQUENCE_MAX = 2**53 - 1
+SEQUENCE_MAX = 2**53 - 1
 
 
 class EventList(msgspec.Struct, frozen=True):
@@ -60,13 +62,23 @@ class Audit(msgspec.Struct, frozen=True):
 @blocking
 def list_events(
     context: Injected,
+    request: Request[Any, Any, Any],
     stream: FromQuery[StreamName] = "events",
-    after: Annotated[int, QueryParameter(ge=0, le=_SEQUENCE_MAX)] = 0,
-    before: Annotated[int, QueryParameter(ge=0, le=_SEQUENCE_MAX)] = 0,
+    after: Annotated[int, QueryParameter(ge=0, le=SEQUENCE_MAX)] = 0,
+    before: Annotated[int, QueryParameter(ge=0, le=SEQUENCE_MAX)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 100,
     kind: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> EventList:
-    """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``."""
+    """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``.
+
+    The stream ``audit`` needs the permission ``admin``.
+    """
+    _require(request, stream, context)
+    return page_of(context, stream, after=after, before=before, limit=limit, kind=kind)
+
+
+def page_of(context: Context, stream: str, *, after: int, before: int, limit: int, kind: str) -> EventList:
+    """A page of a stream, newest first; see ``list_events``."""
     found: list[Record] = []
     scanned = 0
     while len(found) < limit and scanned < _MAX_SCANNED:
@@ -93,19 +105,29 @@ def list_events(
 )
 async def follow_events(
     context: Injected,
+    request: Request[Any, Any, Any],
     stream: FromQuery[StreamName] = "events",
     last_event_id: Annotated[str, HeaderParameter(name="Last-Event-ID", max_length=20)] = "",
 ) -> Stream:
-    """New records of a stream as Server-Sent Events; ``Last-Event-ID`` resumes after that sequence."""
+    """New records of a stream as Server-Sent Events; ``Last-Event-ID`` resumes after that sequence.
+
+    The stream ``audit`` needs the permission ``admin``.
+    """
+    _require(request, stream, context)
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
         raise InputError("Last-Event-ID is a sequence number", field="Last-Event-ID")
     context.streams.check()
     after = int(last_event_id) if last_event_id else await context.streams.wait(_newest, context, stream)
     return Stream(
-        _sent_events(context, stream, min(after, _SEQUENCE_MAX)),
+        _sent_events(context, stream, min(after, SEQUENCE_MAX)),
         media_type="text/event-stream",
         headers={"cache-control": "no-store"},
     )
+
+
+def _require(request: Request[Any, Any, Any], stream: str, context: Context) -> None:
+    if stream == AUDIT:
+        require(request, Permission.ADMIN, now_ns=context.node.clock.time_ns())
 
 
 def _newest(context: Context, stream: str) -> int:

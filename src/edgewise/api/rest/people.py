@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from edgewise.api import forms
-from edgewise.api.rest.context import Context, Injected, blocking
+from edgewise.api.rest.context import Context, Injected, blocking, note
 from edgewise.api.wire import decode_json
 from edgewise.errors import InputError
 from edgewise.media import images
@@ -61,7 +61,8 @@ async def add_person(request: Request, context: Injected) -> PersonSummary:  # t
     """
     body = memoryview(await request.body())
     content_type = request.headers.get("content-type", "").encode("latin-1")
-    person = await context.jobs.run(_enrol, context, body, content_type)
+    person, photos = await context.jobs.run(_enrol, context, body, content_type)
+    note(request, name=person.name, photos=photos)
     return _summary(person)
 
 
@@ -74,19 +75,24 @@ def read_person(name: FromPath[str], context: Injected) -> PersonSummary:
 
 @patch("/v1/people/{name:str}", tags=_TAGS)
 @blocking
-def change_person(name: FromPath[str], data: JSONBody[PreferencesRequest], context: Injected) -> PersonSummary:
+def change_person(
+    name: FromPath[str],
+    data: JSONBody[PreferencesRequest],
+    context: Injected,
+    request: Request[Any, Any, Any],
+) -> PersonSummary:
     """Sets preferences of a person on top of those there are; one that is null is removed."""
     person = context.node.people.set_preferences(name, data.preferences)
-    context.node.record_change("people.changed", {"name": name, "preferences": data.preferences})
+    note(request, name=person.name, preferences=data.preferences)
     return _summary(person)
 
 
 @delete("/v1/people/{name:str}", tags=_TAGS, status_code=204)
 @blocking
-def remove_person(name: FromPath[str], context: Injected) -> None:
+def remove_person(name: FromPath[str], context: Injected, request: Request[Any, Any, Any]) -> None:
     """Forgets a person: name, preferences, embeddings and photo."""
     context.node.people.remove(name)
-    context.node.record_change("people.removed", {"name": name})
+    note(request, name=name)
 
 
 @get("/v1/people/{name:str}/photo", tags=_TAGS, media_type="image/jpeg")
@@ -107,14 +113,15 @@ def read_threshold(context: Injected) -> Threshold:
 
 @put("/v1/settings/face-threshold", tags=_TAGS)
 @blocking
-def set_threshold(data: JSONBody[Threshold], context: Injected) -> Threshold:
+def set_threshold(data: JSONBody[Threshold], context: Injected, request: Request[Any, Any, Any]) -> Threshold:
     """Sets how alike a face must be."""
     context.node.people.threshold = data.threshold
-    context.node.record_change("settings.face_threshold", {"threshold": data.threshold})
+    note(request, threshold=data.threshold)
     return data
 
 
-def _enrol(context: Context, body: memoryview, content_type: bytes) -> Person:
+def _enrol(context: Context, body: memoryview, content_type: bytes) -> tuple[Person, int]:
+    """The person, and how many photos were taken."""
     parts = forms.parse(body, content_type)
     names = [part.text().strip() for part in parts if part.name == "name"]
     photos = [part.data for part in parts if part.name == "photos"]
@@ -123,7 +130,7 @@ def _enrol(context: Context, body: memoryview, content_type: bytes) -> Person:
     if not photos:
         raise InputError("The form needs at least one photo in 'photos'", field="photos")
     preferences = _preferences([part for part in parts if part.name == "preferences"])
-    return context.node.enrol(names[0], photos, preferences=preferences)
+    return context.node.enrol(names[0], photos, preferences=preferences), len(photos)
 
 
 def _preferences(parts: list[forms.Part]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import { createStore } from "./store.js";
 
-/** Whether the node asked for a token: the login page is shown while it is true. */
+/** Whether the node asked who calls: the login page is shown while it is true. */
 export const loginNeeded = createStore(false);
 
 /** An answer that is no success, with what the API says about it. */
@@ -42,17 +42,18 @@ async function request(method, path, { json, body, signal } = {}) {
     if (signal?.aborted) throw error;
     throw new ApiError({ status: 0, code: "unreachable", message: String(error.message ?? error) });
   }
-  if (!response.ok) throw await failure(response);
+  if (!response.ok) throw await failure(response, path);
   const text = await response.text();
   return text === "" ? null : JSON.parse(text);
 }
 
 /**
  * @param {Response} response
+ * @param {string} [path]
  * @returns {Promise<ApiError>}
  */
-async function failure(response) {
-  if (response.status === 401) loginNeeded.set(true);
+async function failure(response, path = "") {
+  if (response.status === 401 && !path.startsWith("/v1/session")) loginNeeded.set(true);
   const fallback = { code: `http_${response.status}`, message: response.statusText || `HTTP ${response.status}` };
   const text = await response.text();
   try {
@@ -75,11 +76,41 @@ function query(values) {
   return parameters.size ? `?${parameters}` : "";
 }
 
-/** @param {string} token */
-export async function logIn(token) {
-  await request("POST", "/v1/session", { json: { token } });
-  loginNeeded.set(false);
-}
+/** @param {AbortSignal} [signal] @returns {Promise<import("./session.js").Session>} */
+export const readSession = (signal) => request("GET", "/v1/session", { signal });
+
+/** @param {{name: string, password: string} | {token: string}} shown */
+export const signIn = (shown) => request("POST", "/v1/session", { json: shown });
+
+/** @param {{everywhere?: boolean}} [options] */
+export const signOut = ({ everywhere = false } = {}) =>
+  request("DELETE", `/v1/session${everywhere ? "?everywhere=true" : ""}`);
+
+/** @param {string} current @param {string} wanted */
+export const changePassword = (current, wanted) =>
+  request("PUT", "/v1/session/password", { json: { current, new: wanted } });
+
+/** @param {AbortSignal} [signal] */
+export const getAccounts = async (signal) => (await request("GET", "/v1/accounts", { signal })).accounts;
+
+/** @param {{name: string, password: string, role: string}} account */
+export const addAccount = (account) => request("POST", "/v1/accounts", { json: account });
+
+/** @param {string} name @param {{role?: string, password?: string, disabled?: boolean}} changes */
+export const changeAccount = (name, changes) =>
+  request("PATCH", `/v1/accounts/${segment(name)}`, { json: changes });
+
+/** @param {string} name */
+export const removeAccount = (name) => request("DELETE", `/v1/accounts/${segment(name)}`);
+
+/** @param {AbortSignal} [signal] */
+export const getTokens = async (signal) => (await request("GET", "/v1/tokens", { signal })).tokens;
+
+/** @param {{name: string, scopes: string[], valid_s: number | null, account?: string}} token */
+export const createToken = (token) => request("POST", "/v1/tokens", { json: token });
+
+/** @param {string} id */
+export const revokeToken = (id) => request("DELETE", `/v1/tokens/${segment(id)}`);
 
 /** @param {AbortSignal} [signal] */
 export const getHealth = (signal) => request("GET", "/v1/health", { signal });

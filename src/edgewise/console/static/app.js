@@ -7,6 +7,7 @@ import { closeFeeds } from "./feed.js";
 import { closeObservations } from "./observations.js";
 import { html, render, useErrorBoundary } from "./html.js";
 import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
+import { AccountsPage } from "./pages/accounts.js";
 import { EventsPage } from "./pages/events.js";
 import { LivePage } from "./pages/live.js";
 import { LoginPage } from "./pages/login.js";
@@ -15,6 +16,7 @@ import { PeoplePage } from "./pages/people.js";
 import { SystemPage } from "./pages/system.js";
 import { TryPage } from "./pages/try.js";
 import { route } from "./router.js";
+import { loadSession, session } from "./session.js";
 import { useStore } from "./store.js";
 
 const PAGES = {
@@ -24,16 +26,21 @@ const PAGES = {
   people: PeoplePage,
   models: ModelsPage,
   system: SystemPage,
+  accounts: AccountsPage,
 };
+// What a page shows at all needs these.
+const NEEDED = { try: "predict", accounts: "admin" };
 
 function App() {
   useStore(language);
   const login = useStore(loginNeeded);
   const wanted = useStore(route);
-  const page = wanted in PAGES ? wanted : "try";
+  const allowed = useStore(session)?.permissions ?? [];
+  const pages = Object.keys(PAGES).filter((name) => allowed.includes(NEEDED[name] ?? "read"));
+  const page = pages.includes(wanted) ? wanted : (pages[0] ?? "try");
   if (login) return html`<${Shell} page="login" pages=${[]}><${LoginPage} /><//>`;
   return html`
-    <${Shell} page=${page} pages=${Object.keys(PAGES)}>
+    <${Shell} page=${page} pages=${pages}>
       <${Guarded} key=${page}><${PAGES[page]} /><//>
     <//>
   `;
@@ -54,5 +61,6 @@ addEventListener("pagehide", () => {
 });
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-await loadLanguage(preferredLanguage());
+await Promise.all([loadLanguage(preferredLanguage()), loadSession()]);
+if (session.get()?.required && !session.get().signed_in) loginNeeded.set(true);
 render(html`<${App} />`, document.getElementById("app"));

@@ -4,6 +4,7 @@ import { sendFrame } from "../api.js";
 import { html, useRef } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { useSeen } from "../observations.js";
+import { useMay } from "../session.js";
 import { Icon } from "./icon.js";
 import { LiveView } from "./live-view.js";
 import { FoundSummary } from "./picture.js";
@@ -34,6 +35,7 @@ const TROUBLES = ["late", "unreadable", "errors", "retries"];
 
 /** @param {{camera: Camera, streamed: boolean, called: boolean}} props See `LiveView`. */
 export function CameraTile({ camera, streamed, called }) {
+  const mayOperate = useMay("operate");
   return html`
     <article class="camera" aria-label=${camera.name} data-gives=${camera.gives}>
       <${Sense} camera=${camera} streamed=${streamed} called=${called} />
@@ -59,7 +61,7 @@ export function CameraTile({ camera, streamed, called }) {
               html`<${Figure} key=${trouble} label=${t(`camera.${trouble}`)} value=${formatNumber(camera[trouble])} />`,
           )}
         </dl>
-        ${camera.kind === "upload" && html`<${SendFrame} camera=${camera.name} />`}
+        ${camera.kind === "upload" && mayOperate && html`<${SendFrame} camera=${camera.name} />`}
       </div>
     </article>
   `;

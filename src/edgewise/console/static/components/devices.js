@@ -3,6 +3,7 @@
 import { commandDevice } from "../api.js";
 import { html, useEffect, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
+import { useMay } from "../session.js";
 import { Icon } from "./icon.js";
 import { showError, showToast } from "./toast.js";
 
@@ -49,6 +50,7 @@ const KINDS = {
 /** @param {{device: Device, onChange: () => void}} props */
 export function DeviceCard({ device, onChange }) {
   const kind = KINDS[device.kind];
+  const mayOperate = useMay("operate");
   const [busy, setBusy] = useState(false);
   const command = async (name, args) => {
     setBusy(true);
@@ -77,9 +79,10 @@ export function DeviceCard({ device, onChange }) {
           ${device.available ? kind.words(device.state) : t("device.unavailable")}
         </p>
       </div>
-      <div class="device-controls">
+      ${mayOperate &&
+      html`<div class="device-controls">
         <${kind.Controls} device=${device} command=${command} disabled=${busy || !device.available} />
-      </div>
+      </div>`}
       ${device.state.reason && html`<p class="device-reason small">${device.state.reason}</p>`}
     </article>
   `;

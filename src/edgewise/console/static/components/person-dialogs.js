@@ -4,25 +4,11 @@ import { addPerson, setPreferences } from "../api.js";
 import { html, useEffect, useId, useRef, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { Dialog } from "./dialog.js";
+import { Submit, useSubmit } from "./form.js";
 import { Icon } from "./icon.js";
 import { ErrorNotice } from "./states.js";
 
 const DEFAULTS = { brightness: 60, temperature_c: 21 };
-
-/** Runs an action for a form, with its busy state and its error. */
-function useSubmit(action) {
-  const [state, setState] = useState({ busy: false, error: null });
-  const submit = async (event) => {
-    event.preventDefault();
-    setState({ busy: true, error: null });
-    try {
-      await action();
-    } catch (error) {
-      setState({ busy: false, error });
-    }
-  };
-  return { ...state, submit };
-}
 
 /** @param {{onDone: (name: string) => void, onClose: () => void}} props */
 export function EnrolDialog({ onDone, onClose }) {
@@ -73,18 +59,6 @@ export function PreferencesDialog({ person, onDone, onClose }) {
         <${Submit} label=${t("action.save")} busy=${busy} disabled=${false} onClose=${onClose} />
       </form>
     <//>
-  `;
-}
-
-/** @param {{label: string, busy: boolean, disabled: boolean, onClose: () => void}} props */
-function Submit({ label, busy, disabled, onClose }) {
-  return html`
-    <div class="dialog-actions">
-      <button type="button" class="button" onClick=${onClose}>${t("action.cancel")}</button>
-      <button type="submit" class="button button-primary" disabled=${busy || disabled} aria-busy=${busy}>
-        ${label}
-      </button>
-    </div>
   `;
 }
 

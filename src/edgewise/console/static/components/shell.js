@@ -7,6 +7,7 @@ import { theme, THEMES } from "../preferences.js";
 import { useResource } from "../resource.js";
 import { useStore } from "../store.js";
 import { Icon } from "./icon.js";
+import { SignedIn } from "./signed-in.js";
 import { Toasts } from "./toast.js";
 
 const HEALTH_EVERY_MS = 10_000;
@@ -28,7 +29,7 @@ export function Shell({ page, pages, children }) {
         <a class="brand" href="#/try"><${Mark} /><span>Edgewise</span></a>
         ${pages.length > 0 && html`<${Navigation} page=${page} pages=${pages} />`}
         <div class="side-foot">
-          ${pages.length > 0 && html`<${NodeState} />`}
+          ${pages.length > 0 && html`<${NodeState} /><${SignedIn} />`}
           <${LanguageButton} />
           <${ThemeButton} />
         </div>

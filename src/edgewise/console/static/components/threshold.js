@@ -4,6 +4,7 @@ import { getThreshold, setThreshold } from "../api.js";
 import { html, useId, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
+import { useMay } from "../session.js";
 import { Loaded } from "./states.js";
 import { showError, showToast } from "./toast.js";
 
@@ -33,6 +34,7 @@ export function Threshold() {
 /** @param {{value: number, onChange: (value: number) => void}} props */
 function Slider({ value, onChange }) {
   const id = useId();
+  const mayAdmin = useMay("admin");
   const [wanted, setWanted] = useState(value);
   return html`
     <div class="slider">
@@ -45,6 +47,7 @@ function Slider({ value, onChange }) {
         max="1"
         step="0.01"
         value=${wanted}
+        disabled=${!mayAdmin}
         onInput=${(event) => setWanted(Number(event.target.value))}
         onChange=${(event) => onChange(Number(event.target.value))}
       />

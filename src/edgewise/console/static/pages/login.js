@@ -1,44 +1,121 @@
-/** Login: asked for when the node wants a token. */
+/** Login: asked for when the node wants to know who one is. */
 
-import { logIn } from "../api.js";
+import { loginNeeded, signIn } from "../api.js";
 import { Icon } from "../components/icon.js";
 import { Page } from "../components/page.js";
 import { ErrorNotice } from "../components/states.js";
 import { html, useId, useState } from "../html.js";
 import { t } from "../i18n/index.js";
+import { session } from "../session.js";
+import { useStore } from "../store.js";
 
 export function LoginPage() {
-  const id = useId();
-  const [token, setToken] = useState("");
+  const accounts = useStore(session)?.accounts ?? false;
+  const [byToken, setByToken] = useState(!accounts);
   const [error, setError] = useState(null);
-  const submit = async (event) => {
-    event.preventDefault();
+  const [busy, setBusy] = useState(false);
+  const submit = async (shown) => {
     setError(null);
+    setBusy(true);
     try {
-      await logIn(token);
+      session.set(await signIn(shown));
+      loginNeeded.set(false);
     } catch (problem) {
       setError(problem);
+      setBusy(false);
     }
   };
+  const other = () => {
+    setError(null);
+    setByToken(!byToken);
+  };
+  const Form = byToken ? ByToken : ByPassword;
   return html`
     <${Page} name="login">
-      <form class="card login" onSubmit=${submit}>
-        <input type="text" name="username" autocomplete="username" value="edgewise" hidden />
-        <div class="field">
-          <label for=${id}>${t("login.token")}</label>
-          <input
-            id=${id}
-            type="password"
-            autocomplete="current-password"
-            required
-            value=${token}
-            onInput=${(event) => setToken(event.target.value)}
-          />
-          <p class="field-hint">${t("login.hint")}</p>
-        </div>
-        ${error && html`<${ErrorNotice} error=${error} />`}
-        <button type="submit" class="button button-primary"><${Icon} name="key" />${t("login.submit")}</button>
-      </form>
+      <div class="card login">
+        <${Form} onSubmit=${submit} busy=${busy} error=${error} />
+        ${accounts &&
+        html`<button type="button" class="button button-quiet" onClick=${other}>
+          ${t(byToken ? "login.byPassword" : "login.byToken")}
+        </button>`}
+      </div>
     <//>
+  `;
+}
+
+function ByPassword({ onSubmit, busy, error }) {
+  const id = useId();
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    onSubmit({ name, password });
+  };
+  return html`
+    <form onSubmit=${submit}>
+      <div class="field">
+        <label for=${`${id}-name`}>${t("login.name")}</label>
+        <input
+          id=${`${id}-name`}
+          autocomplete="username"
+          autocapitalize="none"
+          spellcheck=${false}
+          maxlength="64"
+          required
+          value=${name}
+          onInput=${(event) => setName(event.target.value)}
+        />
+      </div>
+      <div class="field">
+        <label for=${id}>${t("login.password")}</label>
+        <input
+          id=${id}
+          type="password"
+          autocomplete="current-password"
+          maxlength="256"
+          required
+          value=${password}
+          onInput=${(event) => setPassword(event.target.value)}
+        />
+      </div>
+      <${End} busy=${busy} error=${error} />
+    </form>
+  `;
+}
+
+function ByToken({ onSubmit, busy, error }) {
+  const id = useId();
+  const [token, setToken] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    onSubmit({ token });
+  };
+  return html`
+    <form onSubmit=${submit}>
+      <input type="text" name="username" autocomplete="username" value="edgewise" hidden />
+      <div class="field">
+        <label for=${id}>${t("login.token")}</label>
+        <input
+          id=${id}
+          type="password"
+          autocomplete="current-password"
+          maxlength="256"
+          required
+          value=${token}
+          onInput=${(event) => setToken(event.target.value)}
+        />
+        <p class="field-hint">${t("login.hint")}</p>
+      </div>
+      <${End} busy=${busy} error=${error} />
+    </form>
+  `;
+}
+
+function End({ busy, error }) {
+  return html`
+    ${error && html`<${ErrorNotice} error=${error} />`}
+    <button type="submit" class="button button-primary" disabled=${busy} aria-busy=${busy}>
+      <${Icon} name="key" />${t("login.submit")}
+    </button>
   `;
 }

@@ -9,6 +9,7 @@ import { showError } from "../components/toast.js";
 import { html, useState } from "../html.js";
 import { t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
+import { useMay } from "../session.js";
 
 const EVERY_MS = 5000;
 
@@ -40,6 +41,7 @@ export function ModelsPage() {
 
 /** @param {{model: ModelRow, onShow: (name: string) => void, onChange: () => void}} props */
 function Row({ model, onShow, onChange }) {
+  const mayOperate = useMay("operate");
   const [busy, setBusy] = useState(false);
   const loaded = model.state === "ready";
   const toggle = async () => {
@@ -74,7 +76,8 @@ function Row({ model, onShow, onChange }) {
         >
           ${t("models.details")}
         </button>
-        <button
+        ${mayOperate &&
+        html`<button
           type="button"
           class="button"
           disabled=${busy}
@@ -83,7 +86,7 @@ function Row({ model, onShow, onChange }) {
           onClick=${toggle}
         >
           ${t(loaded ? "models.unload" : "models.load")}
-        </button>
+        </button>`}
       </div>
     </article>
   `;

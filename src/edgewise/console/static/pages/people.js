@@ -11,9 +11,11 @@ import { showError, showToast } from "../components/toast.js";
 import { html, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
+import { useMay } from "../session.js";
 
 export function PeoplePage() {
   const people = useResource(getPeople);
+  const mayAdmin = useMay("admin");
   const [enrolling, setEnrolling] = useState(false);
   const close = () => setEnrolling(false);
   const added = (name) => {
@@ -27,7 +29,7 @@ export function PeoplePage() {
     </button>
   `;
   return html`
-    <${Page} name="people" actions=${enrol}>
+    <${Page} name="people" actions=${mayAdmin && enrol}>
       <div class="people-page">
         <${Loaded} resource=${people}>
           ${(value) =>
@@ -86,6 +88,7 @@ function Cards({ people, onChange }) {
 /** @param {{person: Person, onEdit: (person: Person) => void, onRemove: (person: Person) => void}} props */
 function Card({ person, onEdit, onRemove }) {
   const { name, preferences } = person;
+  const mayAdmin = useMay("admin");
   return html`
     <article class="card person" aria-label=${name}>
       ${person.has_photo
@@ -100,7 +103,8 @@ function Card({ person, onEdit, onRemove }) {
           )}
         </ul>
       </div>
-      <div class="person-actions">
+      ${mayAdmin &&
+      html`<div class="person-actions">
         <button
           type="button"
           class="button button-quiet button-icon"
@@ -117,7 +121,7 @@ function Card({ person, onEdit, onRemove }) {
         >
           <${Icon} name="trash" />
         </button>
-      </div>
+      </div>`}
     </article>
   `;
 }
