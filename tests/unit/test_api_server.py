@@ -139,7 +139,7 @@ def test_the_address_is_one_a_browser_takes() -> None:
 class AtOnce:
     """Answers every POST while its bytes are read."""
 
-    def plan(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]]) -> Plan | None:
+    def plan(self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], *, scheme: str) -> Plan | None:
         if method != b"POST":
             return None
         return Plan(method, url, headers, Work("", lambda *_: None), oip=False, passed=Pass(None, None, 0, 0))
