@@ -55,12 +55,13 @@ class Link:
 
     async def __call__(self, request: Request) -> None:
         """Answers a request below ``PREFIX``; errors are answered by whoever calls, with ``headers``."""
-        method, route = _ROUTES.get(request.path.removeprefix(PREFIX), ("", None))
-        if route is None:
+        name = request.path.removeprefix(PREFIX).split("/")[1]
+        methods = {method: route for (method, known), route in _ROUTES.items() if known == name}
+        if not methods:
             raise NotFoundError(f"There is no {request.path[:200]}", kind="route", name=request.path[:200])
-        if method != request.method:
-            raise MethodError(f"{request.path} takes {method}", allowed=method)
-        content = await route(self, request)
+        if request.method not in methods:
+            raise MethodError(f"{request.path[:200]} takes {', '.join(methods)}", allowed=sorted(methods))
+        content = await methods[request.method](self, request)
         await request.respond(content, headers=[(b"content-type", _MSGPACK), *self.headers()])
 
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -147,10 +148,11 @@ def _target(request: Request) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-_ROUTES: Mapping[str, tuple[str, Route]] = {
-    "/authority": ("GET", Link._authority),
-    "/join": ("POST", Link._join),
-    "/token": ("POST", Link._token),
-    "/hello": ("POST", Link._hello),
-    "/records": ("POST", Link._records),
+# By method and the first word of the path; what comes behind it is the route's own.
+_ROUTES: Mapping[tuple[str, str], Route] = {
+    ("GET", "authority"): Link._authority,
+    ("POST", "join"): Link._join,
+    ("POST", "token"): Link._token,
+    ("POST", "hello"): Link._hello,
+    ("POST", "records"): Link._records,
 }

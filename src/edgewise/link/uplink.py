@@ -9,20 +9,20 @@ on.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ClosedError, ConflictError, EdgewiseError
+from edgewise.errors import ConflictError
 from edgewise.journal.base import Batch, Custody, StreamState
 from edgewise.journal.custody import key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
 from edgewise.link.budget import Budget, Priority, priority_of
+from edgewise.link.calling import Calling
 from edgewise.link.client import Client
-from edgewise.link.reconnect import Phase, Reconnect
+from edgewise.link.reconnect import Reconnect
 
 T = TypeVar("T")
 
@@ -89,35 +89,27 @@ class Uplink:
         self._journal = journal
         self._node = node
         self._version = version
-        self._connect = connect
         self._brings = brings
         self._settings = settings
         self._clock = clock
-        self._random = random
         self._told = told
-        self._link = Reconnect(since_s=clock.monotonic())
+        self._calling = Calling("uplink", connect=connect, serve=self._serve, clock=clock, random=random)
+        self._stopping = self._calling.stopping
         self._budget = budget
         self._spent = spent
         self._keep_s = clock.monotonic() + _KEEP_S
         self._marks: dict[str, int] = {}
-        self._client: Client | None = None
         self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
         self._sent_records = 0
         self._sent_bytes = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
     def start(self) -> None:
         """Begins."""
-        self._thread.start()
+        self._calling.start()
 
     def stop(self) -> None:
         """Ends; what is on the way is sent again next time, and recognised."""
-        self._stopping.set()
-        if (client := self._client) is not None:
-            client.close()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._calling.stop()
         self._keep()
 
     @property
@@ -125,31 +117,9 @@ class Uplink:
         """What it is at."""
         pending = sum(max(0, each.last - self._marks.get(self._key(each), 0)) for each in self._streams())
         used = self._budget.spend(0, self._time_s()).used
-        return UplinkState(self._link, pending, self._sent_records, self._sent_bytes, used)
+        return UplinkState(self._calling.state, pending, self._sent_records, self._sent_bytes, used)
 
     # The thread.
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._link = self._link.tried(self._clock.monotonic())
-            try:
-                self._client = self._connect()
-                self._serve(self._client)
-            except ClosedError:
-                break
-            except EdgewiseError as error:
-                if self._stopping.is_set():
-                    break
-                self._link = self._link.failed(error, self._clock.monotonic(), random=self._random)
-                if self._link.phase is Phase.REFUSED:
-                    logger.warning("the parent refuses this node: %s (%s)", error, error.hint)
-                else:
-                    logger.info("the parent is not there: %s", error)
-            finally:
-                if self._client is not None:
-                    self._client.close()
-            self._stopping.wait(max(0.0, self._link.until_s - self._clock.monotonic()))
-        self._link = self._link.stopped(self._clock.monotonic())
 
     def _serve(self, client: Client) -> None:
         """Says hello and sends until something fails."""
@@ -179,7 +149,7 @@ class Uplink:
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
-        self._link = self._link.connected(now_s)
+        self._calling.connected()
         if self._told:
             self._told(welcome)
 
