@@ -232,7 +232,9 @@ class Uplink:
     def _streams(self) -> list[StreamState]:
         """What goes up."""
         return [
-            each for each in self._journal.streams() if each.node != self._node or each.stream in self._settings.streams
+            each
+            for each in self._journal.streams()
+            if (each.stream in self._settings.streams if each.node == self._node else self._brings(each.node))
         ]
 
     def _key(self, stream: StreamState) -> str:
