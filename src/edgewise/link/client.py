@@ -18,6 +18,7 @@ from edgewise.errors import (
     AccessError,
     EdgewiseError,
     InputError,
+    NotFoundError,
     SettingsError,
     StorageFullError,
     TooLargeError,
@@ -44,6 +45,10 @@ _TRIES = 3  # a stale nonce, then an access token that ended, then the request i
 _KINDS: dict[str, type[EdgewiseError]] = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgewiseError)
 }
+
+
+# What an answer means that names no error of ours.
+_STATUS: dict[int, type[EdgewiseError]] = {401: AccessError, 403: AccessError, 404: NotFoundError, 413: TooLargeError}
 
 
 class Credentials:
@@ -271,9 +276,8 @@ def refused(status: int, body: bytes, retry_after: str = "") -> EdgewiseError:
     }
     if retry_after.isdigit():
         facts["retry_after_s"] = min(int(retry_after), 3600)
-    kind = _KINDS.get(told.code)
-    if kind is None:
-        kind = UnavailableError if status >= 500 or status == 429 else InputError
+    otherwise = UnavailableError if status >= 500 or status == 429 else InputError  # noqa: PLR2004 - as HTTP counts
+    kind = _KINDS.get(told.code) or _STATUS.get(status, otherwise)
     return kind(told.message[:1000], hint=told.hint[:1000], **facts)
 
 
