@@ -276,7 +276,7 @@ def refused(status: int, body: bytes, retry_after: str = "") -> EdgewiseError:
     }
     if retry_after.isdigit():
         facts["retry_after_s"] = min(int(retry_after), 3600)
-    otherwise = UnavailableError if status >= 500 or status == 429 else InputError  # noqa: PLR2004 - as HTTP counts
+    otherwise = UnavailableError if status >= 500 or status == 429 else InputError
     kind = _KINDS.get(told.code) or _STATUS.get(status, otherwise)
     return kind(told.message[:1000], hint=told.hint[:1000], **facts)
 

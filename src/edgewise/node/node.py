@@ -21,6 +21,7 @@ from edgewise.media.images import limit_threads
 from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
+from edgewise.node.alarms import Alarms
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
@@ -29,6 +30,7 @@ from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
 from edgewise.pipeline.batching import Batcher
+from edgewise.pipeline.kinds import AlarmSettings
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
 from edgewise.telemetry.resources import ResourceMonitor
@@ -69,7 +71,7 @@ class Node:
         CorruptError: The data is damaged.
 
     Attributes:
-        journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
+        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
         accounts: Who may use it.
@@ -153,6 +155,8 @@ class Node:
                 clock=self.clock,
                 acceptances=self._acceptances,
             )
+            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -167,6 +171,7 @@ class Node:
             self.repository.get(name)
         self.devices.start()
         self._decider.start()
+        self._alarms.start()
         batcher = Batcher(cores=self.scheduler.cores)
         for name, pipeline in self.settings.pipelines.items():
             self.pipelines[name] = organs.make_pipeline(
@@ -213,6 +218,7 @@ class Node:
             self.pool.close()
             self._upkeep.stop()
             self._accounting.stop()
+            self._alarms.stop()
             self._kin.stop()
             if self.uplink:
                 self.uplink.stop()
