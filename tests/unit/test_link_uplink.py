@@ -209,7 +209,7 @@ class UplinkMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.child = MemoryJournal(node="door", streams={"events": StreamSettings(), "readings": StreamSettings()})
         held = StreamSettings(max_bytes=4000, when_full=WhenFull.BLOCK)
-        self.wire = Wire(journal("center", "events", held=held, held_bytes=6000), self.clock)
+        self.wire = Wire(journal("center", "events", held=lambda _: held, held_bytes=6000), self.clock)
         self.uplink = uplink_of(self.child, self.clock)
         self.produced = {"events": 0, "readings": 0}
         self.greeted = False

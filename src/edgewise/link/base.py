@@ -49,12 +49,15 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
-        streams: The streams of this node that go up; those of its children all do.
+        streams: The streams of this node that go up.
+        below: The streams of the nodes below that go up; ``null`` is all. What does not, stays here: a pipeline with a
+            source of kind ``below`` may make less of it first.
         budget: What the way to the parent may cost.
     """
 
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    below: tuple[str, ...] | None = None
     budget: BudgetSettings = BudgetSettings()
 
 

@@ -231,11 +231,13 @@ class Uplink:
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        return [
-            each
-            for each in self._journal.streams()
-            if (each.stream in self._settings.streams if each.node == self._node else self._brings(each.node))
-        ]
+        return [each for each in self._journal.streams() if self._goes_up(each)]
+
+    def _goes_up(self, stream: StreamState) -> bool:
+        if stream.node == self._node:
+            return stream.stream in self._settings.streams
+        below = self._settings.below
+        return (below is None or stream.stream in below) and self._brings(stream.node)
 
     def _key(self, stream: StreamState) -> str:
         return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)

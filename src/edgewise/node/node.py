@@ -23,6 +23,7 @@ from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.alarms import Alarms
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
+from edgewise.node.gathering import Gathering
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.settings import exposure
@@ -33,6 +34,7 @@ from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.kinds import AlarmSettings
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
+from edgewise.pipeline.sources.below import BelowSource
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
@@ -157,6 +159,7 @@ class Node:
             )
             sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
             self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
+            self._gatherings: list[Gathering] = []
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -191,6 +194,10 @@ class Node:
         self.clips.start()
         for runner in self.pipelines.values():
             runner.start()
+            if isinstance(runner.source, BelowSource):
+                self._gatherings.append(Gathering(self.journal, runner.source, node=self.settings.node.name))
+        for gathering in self._gatherings:
+            gathering.start()
         if self._home_assistant:
             self._home_assistant.start()
         self.resources.start()
@@ -206,6 +213,8 @@ class Node:
         with self._opened:
             self._stopping.set()
             try:
+                for gathering in self._gatherings:
+                    gathering.stop()
                 for runner in self.pipelines.values():
                     runner.stop()
                 self.clips.stop()
