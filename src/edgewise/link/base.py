@@ -2,8 +2,8 @@
 
 The child calls, over HTTPS, under ``PREFIX``; bodies are MessagePack. Each request but those of ``OPEN`` proves who
 sends it (``trust.proof``: headers ``authorization: DPoP TOKEN`` and ``dpop: PROOF``); each answer states the nonce of
-the next proof (``dpop-nonce``). An error has the same JSON body as everywhere in the API, and the child raises it again
-as what it is.
+the next proof (``dpop-nonce``). Requests after the first of a connection go by a session (``trust.sessions``). An error
+has the same JSON body as everywhere in the API, and the child raises it again as what it is.
 
 * ``GET authority``: the parent's certificates, for whoever knows their fingerprint. Open.
 * ``POST join``: ``Join`` → ``Joined``. The proof introduces the node; the token in the body lets it in.
@@ -55,7 +55,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         budget: What the way to the parent may cost.
     """
 
-    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
     below: tuple[str, ...] | None = None
     budget: BudgetSettings = BudgetSettings()

@@ -12,6 +12,7 @@ from edgewise.link.intake import Intake
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
+from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
@@ -31,6 +32,7 @@ class Parenting:
     Attributes:
         authority: Signs the certificates that children pin.
         verifier: Tells who sends a request.
+        sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
         fleet: Its children.
         clock: Time.
@@ -60,6 +62,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
 
     def nonce(self) -> str:
