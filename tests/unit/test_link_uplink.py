@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edgewise._lib.clock import ManualClock
-from edgewise.errors import ConflictError, EdgewiseError, UnavailableError
+from edgewise.errors import ConflictError, EdgewiseError, StorageFullError, UnavailableError
 from edgewise.journal.base import StreamSettings, StreamState, WhenFull
 from edgewise.journal.custody import key_of
 from edgewise.journal.memory import MemoryJournal
@@ -22,6 +22,7 @@ from edgewise.link.budget import Budget, BudgetSettings
 from edgewise.link.intake import Intake
 from edgewise.link.uplink import Uplink, UplinkState, plan
 from edgewise.testing.journal import entries, numbers
+from edgewise.types import Entry
 
 
 class AnyRoster:
@@ -193,6 +194,42 @@ def test_a_journal_that_went_back_is_told_and_sends_nothing(wire: Wire, clock: M
     with pytest.raises(ConflictError, match="put back from a copy"):
         drain(uplink_of(older, clock), wire)
     assert 99 not in numbers(wire.parent.read("door/events"))
+
+
+def test_a_stream_without_room_at_the_parent_holds_up_no_other(wire: Wire, clock: ManualClock) -> None:
+    held = {"readings": StreamSettings(max_bytes=200_000, when_full=WhenFull.BLOCK)}
+    wire.__init__(  # type: ignore[misc]
+        journal("center", "events", held=lambda stream: held.get(stream, StreamSettings(when_full=WhenFull.BLOCK))),
+        clock,
+    )
+    child = journal("door", "readings", "events")
+    uplink = uplink_of(child, clock)
+    uplink._greet(wire)  # type: ignore[arg-type]
+
+    def go_on() -> None:
+        for _ in range(30):
+            try:
+                if not uplink._send(wire):  # type: ignore[arg-type]
+                    return
+            except StorageFullError:
+                uplink._give_way()
+
+    for number in range(400):
+        child.append("readings", [Entry("k", {"x": random.Random(number).randbytes(500).hex()})])
+    go_on()
+    taken = wire.parent.mark("door", "readings")
+    assert taken < 400
+    child.append("events", entries(1))
+    go_on()
+    assert wire.parent.mark("door", "events") == 1
+    assert uplink.state.held_off == ("readings",)
+    wire.parent.follow("door/readings", "lake")
+    while wire.parent.mark("door", "readings") < 400:
+        if mark := wire.parent.mark("door", "readings"):
+            wire.parent.advance("door/readings", "lake", mark)
+        clock.advance(20)
+        go_on()
+    assert wire.parent.losses() == []
 
 
 def test_streams_that_lag_little_do_not_wait_for_the_one_that_lags_much() -> None:

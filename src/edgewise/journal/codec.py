@@ -192,7 +192,9 @@ class Codec:
 
     # To another node.
 
-    def packed(self, blocks: Iterable[Block], *, after: int, node: str, stream: str) -> Iterator[Packed]:
+    def packed(
+        self, blocks: Iterable[Block], *, after: int, node: str, stream: str, max_bytes: int = MAX_BLOCK_BYTES
+    ) -> Iterator[Packed]:
         """Records past ``after`` as they travel: blocks that came packed as they are, others together.
 
         Args:
@@ -200,14 +202,16 @@ class Codec:
             after: Records up to here are left out.
             node: Whose stream it is.
             stream: Its name.
+            max_bytes: Of blocks that are packed together, before that; what is one block stays together.
         """
+        bound = min(max_bytes, MAX_BLOCK_BYTES)
         gathered: list[Record] = []
         size = 0
         for block in blocks:
             passed = block.codec & ~SEALED == PACKED and block.first > after
             joins = gathered and gathered[-1].sequence + 1 == max(block.first, after + 1)
             count = len(gathered) + block.last - block.first + 1
-            fits = size + len(block.payload) <= MAX_BLOCK_BYTES and count <= MAX_RECORDS
+            fits = size + len(block.payload) <= bound and count <= MAX_RECORDS
             if gathered and (passed or not joins or not fits):
                 yield _pack(gathered)
                 gathered, size = [], 0

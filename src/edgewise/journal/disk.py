@@ -289,7 +289,7 @@ class DiskJournal:
         blocks_of = (fetch(file, segment, stream.id, place) for file, segment, place in located)
         sent = 0
         for count, packed in enumerate(
-            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name)
+            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name, max_bytes=max_bytes)
         ):
             sent += len(packed.content)
             if count and (sent > max_bytes or count >= custody.MAX_PARTS // 2):

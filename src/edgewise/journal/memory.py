@@ -241,7 +241,7 @@ class MemoryJournal:
                 return None
             kept = [block for block in target.kept if block.last > after]
             packed: list[Packed] = []
-            for part in _codec.packed(kept, after=after, node=target.node, stream=target.name):
+            for part in _codec.packed(kept, after=after, node=target.node, stream=target.name, max_bytes=max_bytes):
                 if packed and sum(len(each.content) for each in packed) + len(part.content) > max_bytes:
                     break
                 packed.append(part)

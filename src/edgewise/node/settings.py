@@ -117,8 +117,8 @@ class HeldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_age_s: Seconds kept.
     """
 
-    max_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
-    stream_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    max_bytes: Annotated[int, Meta(ge=16 * MIB)] = 4096 * MIB
+    stream_bytes: Annotated[int, Meta(ge=16 * MIB)] = 1024 * MIB
     max_age_s: Annotated[float, Meta(gt=0, le=3.2e9)] = 30 * 86400.0
 
 
