@@ -363,13 +363,32 @@ class StreamIndex:
                 yield run, size
         self.runs = [run for run in self.runs if run.records]
 
-    def replace(self, run: Run, fresh: Run) -> None:
-        """Puts a run that was written anew in the place of the old one, together with neighbours in its segment.
+    def around(self, run: Run, *, limit: int, staying: Callable[[Run], bool]) -> Sequence[Run]:
+        """A run with the neighbours to write anew with it, as one: those no larger than it and those between.
 
-        Else runs of which thinning leaves one block each would stay as many as ever.
+        So each block is taken along only where its run becomes twice as large, and the runs of which thinning leaves
+        little do not stay as many as they were.
+
+        Args:
+            run: One of the stream's.
+            limit: Bytes that are enough for a run.
+            staying: Whether a run is not to be taken.
         """
-        number = self.runs.index(run)
-        self.runs[number] = fresh
+        first = last = self.runs.index(run)
+        size = run.size
+        while size < limit:
+            sides = [number for number in (first - 1, last + 1) if 0 <= number < len(self.runs)]
+            small = [number for number in sides if self.runs[number].size <= size and not staying(self.runs[number])]
+            if not small:
+                break
+            first, last = min(first, small[0]), max(last, small[0])
+            size += self.runs[small[0]].size
+        return self.runs[first : last + 1]
+
+    def replace(self, runs: Sequence[Run], fresh: Run) -> None:
+        """Puts what was written anew in the place of neighbouring runs, joined with those beside it in its segment."""
+        number = self.runs.index(runs[0])
+        self.runs[number : number + len(runs)] = [fresh]
         for left in (number, number - 1):
             if left >= 0 and left + 1 < len(self.runs) and self.runs[left].segment == self.runs[left + 1].segment:
                 self.runs[left].join(self.runs.pop(left + 1))

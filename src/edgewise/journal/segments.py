@@ -1,9 +1,9 @@
 """Segment files: the log that all streams of a journal share. Written at the end, read anywhere, removed whole.
 
 One segment is written at a time. A write returns once it is on disk. Small groups find the file already as long as they
-need it, so that a sync (``fdatasync``) has no change of size to write. Large ones make it longer themselves, and go past
-the page cache, written and synced by one call (``O_DIRECT``, ``O_DSYNC``), where the file system can do that: half the
-time, and one wait less for the interpreter's lock.
+need it, so that a sync (``fdatasync``) has no change of size to write. Large ones make it longer themselves, and go
+past the page cache, written and synced by one call (``O_DIRECT``, ``O_DSYNC``), where the file system can do that: half
+the time, and one wait less for the interpreter's lock.
 """
 
 from __future__ import annotations

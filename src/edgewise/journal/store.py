@@ -2,8 +2,9 @@
 
 One segment is written; when it is full it is *sealed*: the database is told where it has what, and the next is begun.
 A segment of which nothing is wanted any more is removed. One of which less than half is wanted is *compacted*: what is
-left is written anew at the log's end, so that streams that keep little do not hold up the room of those that keep much.
-What the log takes on disk stays below twice what the streams keep, and one segment.
+left is written anew at the log's end, so that streams that keep little do not hold up the room of those that keep much;
+small neighbours of it in other segments come along. What the log takes on disk stays below twice what the streams keep,
+and one segment.
 
 The leading thread changes it, under ``lock``; other threads take ``lock`` to look blocks up, and read them without.
 """
@@ -33,6 +34,7 @@ from edgewise.journal.stored import Stored, fetch, load, locate
 _log = logging.getLogger(__name__)
 
 _MAX_BLOCKS = 1 << 16  # bounds what has to be looked at when the journal is opened
+_RUNS = 8  # blocks that are written anew are brought together in runs of this part of a segment
 _MAX_END = 1 << 31  # a segment that cannot be followed by another (the disk is full) still ends
 
 
@@ -384,27 +386,36 @@ class BlockStore:
                 return
 
     def _move(self, number: int) -> None:
-        moved: list[tuple[StreamIndex, Run, Run]] = []
+        moved: list[tuple[StreamIndex, Sequence[Run], Run]] = []
         for stream, index in self._stored.indexes.items():
+            staying = {run for run in index.runs if run.segment == self._writer.segment.number}
             for run in [run for run in index.runs if run.segment == number]:
-                fresh = self._copy(stream, run)
+                if run in staying:
+                    continue
+                runs = index.around(run, limit=self._segment_bytes // _RUNS, staying=staying.__contains__)
+                staying.update(runs)
+                fresh = self._copy(stream, runs)
                 if fresh is None:
                     self._staged, self._staged_bytes = [], 0
                     return  # a damaged block has to be accounted for first; then this is tried again
-                moved.append((index, run, fresh))
-        self._database.change("delete_runs_of", number)
+                moved.append((index, runs, fresh))
+        for _, runs, _ in moved:
+            self._database.change_each("delete_run", ((run.stream, run.key) for run in runs))
         self._database.change("delete_segment", number)
         self.flush()
-        for index, run, fresh in moved:
+        for index, runs, fresh in moved:
+            for run in runs:
+                self._leave(run.segment, run.size)
             self._live[fresh.segment] += fresh.size
-            index.replace(run, fresh)
+            index.replace(runs, fresh)
+        self._shrunk.discard(number)
         del self._live[number]
         self._unlink(self._stored.segments.pop(number))
 
-    def _copy(self, stream: int, run: Run) -> Run | None:
-        """Stages a run's blocks to be written anew; None when one of them is damaged."""
-        fresh = Run(stream, self._writer.segment.number, run.first)
-        for place in run.places():
+    def _copy(self, stream: int, runs: Sequence[Run]) -> Run | None:
+        """Stages the blocks of neighbouring runs to be written anew as one; None when one of them is damaged."""
+        fresh = Run(stream, self._writer.segment.number, runs[0].first)
+        for place in (place for run in runs for place in run.places()):
             block = self.fetch(stream, place)
             if not block.intact:
                 self.damaged.append((stream, place.first))
