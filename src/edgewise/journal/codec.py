@@ -7,7 +7,6 @@ bound to the block's head, so that blocks cannot change places.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +22,7 @@ from edgewise.errors import (
     WrongKeyError,
 )
 from edgewise.journal.base import Packed
-from edgewise.journal.blocks import MAX_BLOCK_BYTES, OVERHEAD_BYTES, Block, Head
+from edgewise.journal.blocks import MAX_BLOCK_BYTES, OVERHEAD_BYTES, Block, Head, crc32
 from edgewise.journal.packed import MAX_RECORDS, StoredEntry, pack, unpack
 from edgewise.types import Entry, Record
 
@@ -124,10 +123,10 @@ class Codec:
         if not self._cipher:
             return head.block(payload.content, payload.checksum)
         sealed = self._cipher.seal(payload.content, context=head.pack())
-        return head.block(sealed, zlib.crc32(sealed))
+        return head.block(sealed, crc32(sealed))
 
     def _payload(self, records: int, content: bytes, codec: int, digests: frozenset[str]) -> Payload:
-        checksum = 0 if self._cipher else zlib.crc32(content)
+        checksum = 0 if self._cipher else crc32(content)
         return Payload(records, content, codec, digests, checksum, self._overhead)
 
     # Out of blocks.

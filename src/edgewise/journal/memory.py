@@ -357,7 +357,7 @@ class MemoryJournal:
 
     def _make_room(self, stream: _Stream, incoming: int) -> bool:
         verdict = self._decide(stream, stream.settings, incoming)
-        self._drop(stream, verdict.drops)
+        self._let_go(stream, verdict)
         return verdict.fits
 
     def _make_held_room(self, incoming: int) -> bool:
@@ -367,7 +367,7 @@ class MemoryJournal:
             if excess > 0:
                 before = stream.size
                 lower = replace(stream.settings, max_bytes=max(0, before - excess))
-                self._drop(stream, self._decide(stream, lower, 0).drops)
+                self._let_go(stream, self._decide(stream, lower, 0))
                 excess -= before - stream.size
         return excess <= 0
 
@@ -381,16 +381,18 @@ class MemoryJournal:
             done=stream.done,
         )
 
-    def _drop(self, stream: _Stream, drops: Sequence[retention.Drop]) -> None:
-        gone = (
-            {digest for record in stream.records(through=drops[-1].head.last) for digest in record.blobs}
-            if drops
-            else set()
-        )
-        del stream.kept[: len(drops)]
+    def _let_go(self, stream: _Stream, verdict: retention.Verdict) -> None:
+        drops = [*verdict.drops, *(retention.Drop(head, Reason.THINNED) for head in verdict.thinned)]
+        if not drops:
+            return
+        firsts = {drop.head.first for drop in drops}
+        before = stream.kept
+        stream.kept = [block for block in before if block.first not in firsts]
         for run in retention.runs(drops):
             self._account(stream, run)
-        if self._blobs and gone:
+        if self._blobs:
+            removed = [block for block in before if block.first in firsts]
+            gone = {digest for block in removed for digest in _codec.digests(block)}
             streams = self._streams.values()
             self._blobs.let_go(gone.difference(*(record.blobs for each in streams for record in each.records())))
 
