@@ -180,6 +180,7 @@ class Client:
         headers = {PROOF: proof, "content-type": "application/msgpack", "content-length": str(len(body))}
         if token:
             headers["authorization"] = f"DPoP {token}"
+        self.sent += len(body) + len(proof) + len(token) + 128  # also what is cut off on the way
         with _translated(self.close):
             connection = self._connect()
             connection.sock.settimeout(ANSWER_S + wait_s)
@@ -188,7 +189,6 @@ class Client:
             content = answer.read(limit + 1)
             if answer.will_close:
                 self.close()
-        self.sent += len(body) + len(proof) + len(token) + 128
         self.received += len(content) + 256
         if nonce := answer.headers.get(NONCE):
             self._credentials.nonce = nonce[:64]
