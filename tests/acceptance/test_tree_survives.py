@@ -181,6 +181,27 @@ def test_what_is_measured_while_nobody_is_there_arrives_once_they_are_back(tree:
     tree.check()
 
 
+def test_a_gateway_sends_on_what_it_made_of_readings_instead_of_them(tree: Tree) -> None:
+    tree.gateway.node.stop()
+    settings = tree.gateway.folder / "edgewise.yaml"
+    settings.write_text(
+        settings.read_text()
+        .replace("parent: {", "parent: {below: [events], ")
+        .replace(SENSORS, "pipelines:\n  hall:\n    source: {kind: below}\n    transforms:\n")
+        + "      - {kind: window, size_s: 1, stats: [mean, count], keep_raw: false}\n"
+    )
+    tree.gateway.node.start()
+    for value in range(30):
+        tree.device.push(float(value))
+        time.sleep(0.1)
+    tree.device.push(100.0)
+    until(lambda: len(tree.center.records(node="gateway")) >= 2)
+    values = [record.body["values"] for record in tree.center.records(node="gateway")]
+    assert all(0 <= each["device.boiler.t.mean"] <= 29 for each in values[:2])
+    assert tree.center.records(node="device") == []
+    until(lambda: len(tree.gateway.records(node="device")) == 31)
+
+
 def test_a_removed_child_is_refused_within_seconds(tree: Tree) -> None:
     tree.device.push(1)
     until(tree.arrived)

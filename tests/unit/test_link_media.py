@@ -164,6 +164,7 @@ class Device:
             cast(Any, self.records),
             node="device",
             settings=UplinkSettings(**wanted),
+            brings=lambda node: node == "lamp",
             connect=self.connect,
             spending=self.spending,
             clock=self.clock,
@@ -305,6 +306,18 @@ def test_streams_that_stay_on_the_node_keep_their_pictures_there(device: Device)
     with device.sending(streams=("events",)):
         until(lambda: device.store.stat(sent).upstream)
     assert not device.store.stat(private).upstream
+
+
+def test_of_nodes_below_what_their_records_point_to_goes_up_as_far_as_those_do(device: Device, parent: Parent) -> None:
+    digests = {}
+    for node, stream in (("lamp", "events"), ("lamp", "decisions"), ("gone", "events")):
+        digests[node, stream] = device.store.put(f"{node} {stream}".encode())
+        device.records.point(digests[node, stream], node=node, stream=stream)
+        parent.records.point(digests[node, stream], node="lamp", stream=stream)
+    device.store.hold(digests.values())
+    with device.sending(below=("events",)):
+        until(lambda: device.store.stat(digests["lamp", "events"]).upstream)
+    assert device.store.owed_count == 2
 
 
 def test_what_is_damaged_here_is_not_sent_and_holds_nothing_up(device: Device) -> None:

@@ -7,7 +7,7 @@ is durable, and nothing is to be told, before the group is on disk; after one th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -79,7 +79,7 @@ class Actions:
         clock: Time.
         node: The name of this node.
         streams: Bounds of the node's own streams.
-        held: Bounds of each stream of another node.
+        held: Bounds of a stream of another node, by the stream's name.
         held_bytes: Bound of all those together.
 
     Attributes:
@@ -98,7 +98,7 @@ class Actions:
         clock: Clock,
         node: str,
         streams: Mapping[str, StreamSettings],
-        held: StreamSettings,
+        held: Callable[[str], StreamSettings],
         held_bytes: int,
     ) -> None:
         self._database = database
@@ -125,7 +125,7 @@ class Actions:
         stamps = [(0, 0)]
         streams: dict[str, Stream] = {}
         for number, node, name, last, delivered, floor in self._database.all("select_every_stream"):
-            settings = self._settings.get(name, StreamSettings()) if node == self._node else self._held
+            settings = self._settings.get(name, StreamSettings()) if node == self._node else self._held(name)
             fresh = Stream(number, node, name, settings=settings, held=node != self._node)
             stream = streams[fresh.key] = self.streams.get(fresh.key, fresh)
             index = self._store.index(number)
@@ -318,7 +318,7 @@ class Actions:
                 raise too_many_streams(limit=_MAX_STREAMS)
             self._database.change("insert_stream", node, name)
             number = self._database.one("select_stream", node, name)[0]
-            self.streams[key] = Stream(number, node, name, settings=self._held, held=True)
+            self.streams[key] = Stream(number, node, name, settings=self._held(name), held=True)
         return self.streams[key]
 
     def _make_held_room(self, streams: Sequence[Stream], sizes: Sequence[int]) -> bool:

@@ -65,7 +65,8 @@ class DiskJournal:
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
         segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
         cipher: Encrypts what is written from now on, and opens what was encrypted.
-        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held: Bounds of a stream of another node, by the stream's name; by default records are kept until every consumer
+            is done with them.
         held_bytes: Bound of all streams of other nodes together.
 
     Raises:
@@ -84,7 +85,7 @@ class DiskJournal:
         blobs: BlobStore | None = None,
         segment_bytes: int = 0,
         cipher: Cipher | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = 2 << 30,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -115,7 +116,7 @@ class DiskJournal:
                     )
                 )
             )
-            self._actions = self._open(node, streams, held or _HELD, held_bytes)
+            self._actions = self._open(node, streams, held or (lambda _: _HELD), held_bytes)
             self._submit(self._actions.reconcile)
             if blobs:
                 blobs.adopt(self._store.blobs())
@@ -348,7 +349,9 @@ class DiskJournal:
 
     # Opening.
 
-    def _open(self, node: str, streams: Mapping[str, StreamSettings], held: StreamSettings, held_bytes: int) -> Actions:
+    def _open(
+        self, node: str, streams: Mapping[str, StreamSettings], held: Callable[[str], StreamSettings], held_bytes: int
+    ) -> Actions:
         """What there is, after a journal of the first format was carried over."""
         start = functools.partial(
             Actions,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -85,7 +85,8 @@ class MemoryJournal:
         streams: Bounds of each stream.
         clock: Time; the machine's own by default.
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
-        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held: Bounds of a stream of another node, by the stream's name; by default records are kept until every consumer
+            is done with them.
         held_bytes: Bound of all streams of other nodes together.
     """
 
@@ -96,12 +97,12 @@ class MemoryJournal:
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = 2 << 30,
     ) -> None:
         self.identity = secrets.token_hex(16)
         self._node = node
-        self._held = held or StreamSettings(when_full=WhenFull.BLOCK)
+        self._held = held or (lambda _: StreamSettings(when_full=WhenFull.BLOCK))
         self._held_bytes = held_bytes
         self._news = 1
         self._clock = clock or SystemClock()
@@ -332,7 +333,7 @@ class MemoryJournal:
         return found
 
     def _custody(self, batch: Batch) -> _Stream:
-        fresh = _Stream(batch.node, batch.stream, self._held)
+        fresh = _Stream(batch.node, batch.stream, self._held(batch.stream))
         return self._streams.setdefault(custody.key_of(batch.node, batch.stream), fresh)
 
     def _tell(self) -> None:

@@ -2,8 +2,8 @@
 
 The child calls, over HTTPS, under ``PREFIX``; bodies are MessagePack. Each request but those of ``OPEN`` proves who
 sends it (``trust.proof``: headers ``authorization: DPoP TOKEN`` and ``dpop: PROOF``); each answer states the nonce of
-the next proof (``dpop-nonce``). An error has the same JSON body as everywhere in the API, and the child raises it again
-as what it is.
+the next proof (``dpop-nonce``). Requests after the first of a connection go by a session (``trust.sessions``). An error
+has the same JSON body as everywhere in the API, and the child raises it again as what it is.
 
 * ``GET authority``: the parent's certificates, for whoever knows their fingerprint. Open.
 * ``POST join``: ``Join`` → ``Joined``. The proof introduces the node; the token in the body lets it in.
@@ -58,15 +58,24 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
-        streams: The streams of this node that go up; those of its children all do.
+        streams: The streams of this node that go up.
+        below: The streams of the nodes below that go up; ``null`` is all. What does not, stays here: a pipeline with a
+            source of kind ``below`` may make less of it first.
         media: Whether the snapshots, clips and other blobs that these records point to go up as well.
         budget: What the way to the parent may cost.
     """
 
-    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    below: tuple[str, ...] | None = None
     media: bool = True
     budget: BudgetSettings = BudgetSettings()
+
+    def sends(self, stream: str, *, own: bool) -> bool:
+        """Whether a stream of that name goes up, of this node or of one below."""
+        if own:
+            return stream in self.streams
+        return self.below is None or stream in self.below
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

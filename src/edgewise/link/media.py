@@ -80,6 +80,7 @@ class MediaUplink:
         journal: The records that point to it.
         node: This node's name.
         settings: Which streams go up.
+        brings: Whether a node is below this one.
         connect: Makes a connection to the parent.
         spending: The account of what the link costs.
         clock: Time.
@@ -93,6 +94,7 @@ class MediaUplink:
         *,
         node: str,
         settings: UplinkSettings,
+        brings: Callable[[str], bool],
         connect: Callable[[], Client],
         spending: Spending,
         clock: Clock,
@@ -101,7 +103,8 @@ class MediaUplink:
         self._blobs = blobs
         self._journal = journal
         self._node = node
-        self._streams = settings.streams
+        self._settings = settings
+        self._brings = brings
         self._spending = spending
         self._clock = clock
         self._calling = Calling("media uplink", connect=connect, serve=self._serve, clock=clock, random=random)
@@ -155,8 +158,7 @@ class MediaUplink:
             self._seen = owed[-1].number
         for blob, pointers in zip(owed, self._journal.pointers([blob.digest for blob in owed]), strict=True):
             for pointer in pointers:
-                own = pointer.node == self._node
-                if own and pointer.stream not in self._streams:
+                if not self._goes_up(pointer.node, pointer.stream):
                     continue
                 self._order.add(
                     Item(
@@ -165,7 +167,7 @@ class MediaUplink:
                         blob.media_type,
                         blob.time_ns,
                         priority_of(pointer.stream),
-                        pointer.stream if own else key_of(pointer.node, pointer.stream),
+                        self._key(pointer.node, pointer.stream),
                         pointer.sequence,
                     )
                 )
@@ -200,13 +202,18 @@ class MediaUplink:
 
     def _urgent(self) -> bool:
         for each in self._journal.streams():
-            own = each.node == self._node
-            if priority_of(each.stream) > Priority.EVENT or (own and each.stream not in self._streams):
+            if priority_of(each.stream) > Priority.EVENT or not self._goes_up(each.node, each.stream):
                 continue
-            key = each.stream if own else key_of(each.node, each.stream)
-            if self._journal.follow(key, CONSUMER) < each.last:
+            if self._journal.follow(self._key(each.node, each.stream), CONSUMER) < each.last:
                 return True
         return False
+
+    def _goes_up(self, node: str, stream: str) -> bool:
+        own = node == self._node
+        return self._settings.sends(stream, own=own) and (own or self._brings(node))
+
+    def _key(self, node: str, stream: str) -> str:
+        return stream if node == self._node else key_of(node, stream)
 
     def _attempt(self, client: Client, item: Item) -> None:
         """One request of a blob; whatever concerns that blob alone sets it aside."""

@@ -219,9 +219,11 @@ class Uplink:
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        return [
-            each for each in self._journal.streams() if each.node != self._node or each.stream in self._settings.streams
-        ]
+        return [each for each in self._journal.streams() if self._goes_up(each)]
+
+    def _goes_up(self, stream: StreamState) -> bool:
+        own = stream.node == self._node
+        return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
 
     def _key(self, stream: StreamState) -> str:
         return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)

@@ -169,6 +169,7 @@ def make_links(
         journal,
         node=node,
         settings=settings.parent,
+        brings=brings,
         connect=connect,
         spending=spending,
         clock=clock,

@@ -21,7 +21,9 @@ from edgewise.media.images import limit_threads
 from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
+from edgewise.node.alarms import Alarms
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
+from edgewise.node.gathering import Gathering
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.settings import exposure
@@ -29,8 +31,10 @@ from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
 from edgewise.pipeline.batching import Batcher
+from edgewise.pipeline.kinds import AlarmSettings
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
+from edgewise.pipeline.sources.below import BelowSource
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
@@ -69,7 +73,7 @@ class Node:
         CorruptError: The data is damaged.
 
     Attributes:
-        journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
+        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
         accounts: Who may use it.
@@ -155,6 +159,9 @@ class Node:
                 clock=self.clock,
                 acceptances=self._acceptances,
             )
+            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
+            self._gatherings: list[Gathering] = []
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -169,6 +176,7 @@ class Node:
             self.repository.get(name)
         self.devices.start()
         self._decider.start()
+        self._alarms.start()
         batcher = Batcher(cores=self.scheduler.cores)
         for name, pipeline in self.settings.pipelines.items():
             self.pipelines[name] = organs.make_pipeline(
@@ -188,6 +196,10 @@ class Node:
         self.clips.start()
         for runner in self.pipelines.values():
             runner.start()
+            if isinstance(runner.source, BelowSource):
+                self._gatherings.append(Gathering(self.journal, runner.source, node=self.settings.node.name))
+        for gathering in self._gatherings:
+            gathering.start()
         if self._home_assistant:
             self._home_assistant.start()
         self.resources.start()
@@ -203,6 +215,8 @@ class Node:
         with self._opened:
             self._stopping.set()
             try:
+                for gathering in self._gatherings:
+                    gathering.stop()
                 for runner in self.pipelines.values():
                     runner.stop()
                 self.clips.stop()
@@ -215,6 +229,7 @@ class Node:
             self.pool.close()
             self._upkeep.stop()
             self._accounting.stop()
+            self._alarms.stop()
             self._kin.stop()
             if self.links:
                 self.links.stop()

@@ -14,6 +14,7 @@ from edgewise.link.intake import Intake
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
+from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
@@ -36,6 +37,7 @@ class Parenting:
     Attributes:
         authority: Signs the certificates that children pin.
         verifier: Tells who sends a request.
+        sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
         blobs: Takes blobs, and gives them back.
         fleet: Its children.
@@ -68,6 +70,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)

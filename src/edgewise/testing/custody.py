@@ -51,7 +51,7 @@ class CustodyOpener(Protocol):
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = ...,
     ) -> CustodyJournal:
         """Opens it."""
@@ -207,7 +207,7 @@ class CustodyContract:
     def test_where_nothing_waits_the_last_of_the_tree_keeps_the_newest(
         self, start: Callable[..., CustodyJournal]
     ) -> None:
-        parent = start("center", held=StreamSettings(max_bytes=5000))
+        parent = start("center", held=lambda _: StreamSettings(max_bytes=5000))
         for n in range(1, 21):
             parent.take([Batch("here", "events", (_incompressible(n),))])
         kept = [record.sequence for record in parent.read("here/events")]

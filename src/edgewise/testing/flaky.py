@@ -24,7 +24,7 @@ class FlakyLink:
         port: Where clients connect.
         up: Whether the way is there.
         cuts: Connections that were cut.
-        carried: Bytes that went over it, either way.
+        carried: Bytes that went over it, of both directions together.
     """
 
     def __init__(self, port: int, *, lives: Callable[[], int | None] = lambda: None) -> None:
