@@ -120,6 +120,10 @@ def test_what_the_parent_is_still_to_have_is_told_from_where_one_has_got(
     store.adopt([*first, loose])
     assert {each.digest for each in store.owed()} == {*first[1:], loose}
     assert not store.owes(first[0])
+    everything = fill(store, clock, 14)
+    lost = [digest for digest in everything if not kept(store, digest)]
+    assert lost
+    assert not {each.digest for each in store.owed()} & set(lost)
 
 
 def test_marks_outlive_a_restart_and_an_eviction(start: Callable[..., BlobStore], clock: ManualClock) -> None:

@@ -257,6 +257,39 @@ def test_wherever_it_is_cut_each_byte_is_taken_once(device: Device, parent: Pare
         assert [offset for offset, _ in pieces] == [sum(length for _, length in pieces[:n]) for n in range(len(pieces))]
 
 
+def test_a_piece_that_arrives_by_an_older_connection_is_not_sent_again(device: Device, parent: Parent) -> None:
+    digest = device.see(FILM)
+
+    def late() -> bool:
+        if sum("PUT" in each for each in device.wire.requests) == 2:  # the second piece is on its way
+            there = device.wire.taken[0][2]
+            parent.intake.write("device", digest, there, FILM[there : there + 50_000])
+            device.wire.fails = lambda: False
+        return False
+
+    device.wire.fails = late
+    device.send_all()
+    assert parent.store.get(digest) == FILM
+    assert sum(length for _, _, length in device.wire.taken) == len(FILM) - 50_000
+
+
+def test_a_parent_that_was_started_anew_behind_a_connection_that_stays_is_sent_the_rest(
+    device: Device, parent: Parent
+) -> None:
+    device.see(FILM)
+
+    def anew() -> bool:
+        if len(device.wire.taken) == 3:
+            parent.start()
+            device.wire.fails = lambda: False
+        return False
+
+    device.wire.fails = anew
+    device.send_all()
+    assert parent.store.get(digest_of(FILM)) == FILM
+    assert sum(length for _, _, length in device.wire.taken) == len(FILM)
+
+
 def test_a_parent_that_was_killed_is_sent_the_rest(device: Device, parent: Parent) -> None:
     device.see(FILM)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edgewise.errors import NotFoundError
 from edgewise.journal.base import Pointers
-from edgewise.journal.blob_files import is_digest, unknown
+from edgewise.journal.blob_files import unknown
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.uploads import Uploads
 from edgewise.link.base import FETCHED_BYTES, Begun, Offer, Partials, Piece
@@ -88,7 +88,7 @@ class BlobIntake:
             NotFoundError: It is not kept, or not the child's alone.
             UnavailableError: It has to come from the parent, who does not answer.
         """
-        nodes = self._pointing(digest) if is_digest(digest) else []
+        nodes = self._pointing(digest)
         if not nodes or any(self._routes.route(node) != caller for node in nodes):
             raise unknown(digest)
         with self._blobs.open_blob(digest) as file:
