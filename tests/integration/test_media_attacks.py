@@ -17,7 +17,7 @@ from edgewise.errors import InputError, NotFoundError, TooLargeError, Unavailabl
 from edgewise.journal.base import Batch, Packed, StreamState
 from edgewise.journal.packed import pack
 from edgewise.link.base import PIECE_BYTES, PREFIX, Begun, Hello, Offer, Partials, Piece, Records, Taken, Welcome
-from edgewise.link.client import Client
+from edgewise.link.client import Client, refused
 from edgewise.link.membership import LinkFolder
 from edgewise.testing.node import RunningNode
 from edgewise.trust.joining import JoinToken
@@ -186,6 +186,7 @@ def test_a_body_that_trickles_is_cut_off_and_costs_only_itself(parent: Parent, e
     )
     (other,) = west.tell(b"quick")
     assert answer_to(parent, head.encode()).startswith(b"HTTP/1.1 408")
+    assert isinstance(refused(408, b"{}"), UnavailableError)  # an honest child tries again, with smaller pieces
     west.offer(b"quick")
     west.put(other, b"quick")
     east.put(digest, b"slow")

@@ -120,7 +120,11 @@ def test_what_the_parent_is_still_to_have_is_told_from_where_one_has_got(
     store.adopt([*first, loose])
     assert {each.digest for each in store.owed()} == {*first[1:], loose}
     assert not store.owes(first[0])
-    everything = fill(store, clock, 14)
+    everything = []
+    for number in range(14):
+        everything.append(store.put(bytes([100 + number]) * 100))
+        store.hold(everything[-1:])
+        clock.advance(1)
     lost = [digest for digest in everything if not kept(store, digest)]
     assert lost
     assert not {each.digest for each in store.owed()} & set(lost)

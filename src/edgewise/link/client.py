@@ -51,7 +51,13 @@ _KINDS: dict[str, type[EdgewiseError]] = {
 
 
 # What an answer means that names no error of ours.
-_STATUS: dict[int, type[EdgewiseError]] = {401: AccessError, 403: AccessError, 404: NotFoundError, 413: TooLargeError}
+_STATUS: dict[int, type[EdgewiseError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    408: UnavailableError,
+    413: TooLargeError,
+}
 
 
 class Credentials:

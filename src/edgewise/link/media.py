@@ -246,7 +246,7 @@ class MediaUplink:
             offset = error.facts.get("offset")
             if not isinstance(offset, int):
                 raise
-            self._offsets[digest] = offset  # the answer to a piece was lost
+            self._note(item, Begun(offset, done=False))  # a piece came by an older connection meanwhile
         except NotFoundError as error:
             if error.facts.get("kind") != "upload":
                 raise

@@ -24,7 +24,7 @@ SMALL_BYTES = 1 << 20
 """What is larger waits for all that is not."""
 
 LEAST_BYTES = 4 << 10
-"""The smallest piece: a third of what goes over the link is then the proof."""
+"""The smallest piece: below it a good part of what goes over the link is heads."""
 
 FIRST_BYTES = 64 << 10
 """The first piece: what a slow mobile link carries in some seconds."""
