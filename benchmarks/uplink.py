@@ -38,8 +38,9 @@ from edgewise._lib.clock import SystemClock
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.disk import DiskJournal
 from edgewise.link.base import UplinkSettings
-from edgewise.link.budget import Budget
+from edgewise.link.budget import Budget, BudgetSettings
 from edgewise.link.membership import LinkFolder
+from edgewise.link.spending import Spending
 from edgewise.link.uplink import Uplink
 from edgewise.testing.broker import Mosquitto
 from edgewise.testing.flaky import FlakyLink
@@ -107,8 +108,7 @@ class Device:
             settings=UplinkSettings(gather_s=0),
             clock=clock,
             random=random.random,
-            budget=Budget(),
-            spent=lambda _: None,
+            spending=Spending(BudgetSettings(), budget=Budget(), keep=lambda _: None, clock=clock),
         )
 
     def measure(self, count: int, *, at_once: int = 1000) -> None:

@@ -20,6 +20,7 @@ from edgewise.journal.memory import MemoryJournal
 from edgewise.link.base import Hello, Records, UplinkSettings
 from edgewise.link.budget import Budget, BudgetSettings
 from edgewise.link.intake import Intake
+from edgewise.link.spending import Spending
 from edgewise.link.uplink import Uplink, UplinkState, plan
 from edgewise.testing.journal import entries, numbers
 from edgewise.types import Entry
@@ -85,10 +86,10 @@ def uplink_of(child: MemoryJournal, clock: ManualClock, **wishes: Any) -> Uplink
         "settings": UplinkSettings(gather_s=0),
         "clock": clock,
         "random": random.Random(1).random,
-        "budget": Budget(),
-        "spent": lambda _: None,
     }
-    return Uplink(child, **{**options, **wishes})
+    options |= wishes
+    spending = Spending(options["settings"].budget, budget=Budget(), keep=lambda _: None, clock=clock)
+    return Uplink(child, **options, spending=spending)
 
 
 def drain(uplink: Uplink, wire: Any) -> None:

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from edgewise.api.errors import MethodError
+from edgewise.api.link_blobs import BlobRoutes
 from edgewise.api.wire import Request
 from edgewise.errors import BusyError, NotFoundError
 from edgewise.link.base import (
     MAX_BODY_BYTES,
     MAX_RECORDS_BYTES,
     NONCE,
+    PIECE_BYTES,
     PREFIX,
     PROOF,
     Hello,
@@ -54,6 +56,7 @@ class Link:
         self._parenting = parenting
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link")
         self._waiting = 0
+        self._blob_routes = BlobRoutes(parenting.blobs)
 
     async def __call__(self, request: Request) -> None:
         """Answers a request below ``PREFIX``; errors are answered by whoever calls, with ``headers``."""
@@ -75,6 +78,7 @@ class Link:
     def close(self) -> None:
         """Ends its threads."""
         self._threads.shutdown(cancel_futures=True)
+        self._blob_routes.close()
 
     async def _authority(self, _: Request) -> bytes:
         return self._parenting.authority.pem.encode()
@@ -114,6 +118,10 @@ class Link:
 
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
+
+    async def _blobs(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=PIECE_BYTES)
+        return await self._blob_routes.answer(caller.node, request.method, request.path, body)
 
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
@@ -179,4 +187,8 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "token"): Link._token,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
+    ("GET", "blobs"): Link._blobs,
+    ("POST", "blobs"): Link._blobs,
+    ("PUT", "blobs"): Link._blobs,
+    ("DELETE", "blobs"): Link._blobs,
 }

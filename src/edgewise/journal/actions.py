@@ -13,7 +13,7 @@ from msgspec import structs
 
 from edgewise._lib.clock import Clock
 from edgewise.journal import blocks, custody, retention
-from edgewise.journal.base import Batch, Missing, Packed, Reason, StreamSettings, WhenFull
+from edgewise.journal.base import Batch, Missing, Packed, Pointer, Reason, StreamSettings, WhenFull
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database
@@ -269,6 +269,18 @@ class Actions:
         """What the ledger tells a follower of sequences past ``after``, up to ``through``."""
         rows = self._database.all("select_missing", stream.id, consumer, after, through)
         return [Missing(first, last, Reason(reason)) for first, last, reason in rows]
+
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """See ``base.Pointers``."""
+        streams = {stream.id: stream for stream in self.streams.values()}
+        return [
+            [
+                Pointer(streams[number].node, streams[number].name, first)
+                for number, first in self._store.pointers(digest).items()
+                if number in streams
+            ]
+            for digest in digests
+        ]
 
     def take(self, batches: Sequence[Batch], payloads: Mapping[Packed, Payload]) -> None:
         """Stores records of other nodes: all of them or none.

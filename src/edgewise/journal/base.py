@@ -156,6 +156,14 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         return max(ends)
 
 
+class Pointer(msgspec.Struct, frozen=True):
+    """Records of a stream point to a blob; the oldest of them stands at ``sequence``, or a little behind it."""
+
+    node: str
+    stream: str
+    sequence: int
+
+
 class StreamState(msgspec.Struct, frozen=True, array_like=True):
     """How far a stream goes: its newest sequence that is on disk."""
 
@@ -257,6 +265,14 @@ class Upkeep(Protocol):
 
     def verify(self) -> int:
         """Reads and checks everything; damaged blocks go to the ledger as ``corrupt``. Returns how many there were."""
+        ...
+
+
+class Pointers(Protocol):
+    """Optional ability: telling which records a blob is kept for."""
+
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """For each of these blobs the streams whose kept records point to it."""
         ...
 
 

@@ -26,7 +26,7 @@ from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError, WrongKeyError
 from edgewise.journal import blocks, carry, custody
 from edgewise.journal.actions import Actions, Stream
-from edgewise.journal.base import Balance, Batch, Claim, Loss, Packed, StreamSettings, StreamState, WhenFull
+from edgewise.journal.base import Balance, Batch, Claim, Loss, Packed, Pointer, StreamSettings, StreamState, WhenFull
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.cipher import Cipher
 from edgewise.journal.codec import Codec, Payload
@@ -51,6 +51,7 @@ _HELD = StreamSettings(when_full=WhenFull.BLOCK)
 _GIVE_RATIO = 16  # readings get so much smaller by packing
 _GIVE_BLOCKS = 1 << 16
 _PAGE_RECORDS = 4096
+_POINTED = 500  # blobs looked up at once: appends wait for so many
 
 
 class DiskJournal:
@@ -271,6 +272,11 @@ class DiskJournal:
             self._changed.wait_for(lambda: self._closed or self._news != seen, timeout_s)
         self._check_open()
         return self._news
+
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """See ``base.Pointers``."""
+        pages = (digests[first : first + _POINTED] for first in range(0, len(digests), _POINTED))
+        return [found for page in pages for found in self._submit(self._actions.pointers, page)]
 
     def _packed(self, stream: Stream, *, after: int, through: int, max_bytes: int) -> Iterator[Packed]:
         """Packed records past ``after``, about ``max_bytes`` of them and at most what a batch may hold."""

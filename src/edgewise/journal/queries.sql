@@ -61,6 +61,8 @@ DELETE FROM blob_refs WHERE position BETWEEN ? AND ? RETURNING digest
 SELECT 1 FROM blob_refs WHERE position BETWEEN ? AND ? LIMIT 1
 -- name: select_blob_ref
 SELECT 1 FROM blob_refs WHERE digest = ? LIMIT 1
+-- name: select_pointers
+SELECT position >> 40, min(position) FROM blob_refs WHERE digest = ? GROUP BY 1
 -- name: select_blob_refs
 SELECT DISTINCT digest FROM blob_refs
 

@@ -16,7 +16,6 @@ import logging
 import os
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +84,7 @@ class BlockStore:
         self._changed_runs: list[Run] = []
         self._stored: Stored
         self._writer: SegmentWriter
-        self._pointers: Counter[str]  # how many blocks of the segment being written point to a blob
+        self._pointers: dict[str, set[int]]  # positions of the blocks of the segment being written, by blob
         self._live: dict[int, int]  # bytes of each segment that are still wanted
         self._shrunk: set[int]  # full segments that may be worth compacting
         self._dead: list[int] = []
@@ -133,6 +132,16 @@ class BlockStore:
         yield from (row[0] for row in self._database.all("select_blob_refs"))
         yield from self._pointers
 
+    def pointers(self, digest: str) -> dict[int, int]:
+        """The streams whose blocks point to a blob, each with the first sequence of the oldest such block."""
+        positions = [row[1] for row in self._database.all("select_pointers", digest)]
+        positions += self._pointers.get(digest, ())
+        found: dict[int, int] = {}
+        for position in positions:
+            stream, first = position >> blocks.SEQUENCE_BITS, position & blocks.MAX_SEQUENCE
+            found[stream] = min(first, found.get(stream, first))
+        return found
+
     def locate(self, stream: int, *, after: int, through: int, limit: int, newest_first: bool = False) -> list[Located]:
         """The blocks that hold some records, for ``stored.fetch`` without the lock."""
         with self.lock:
@@ -167,7 +176,7 @@ class BlockStore:
         self._live[place.segment] += place.size
         if digests:
             self._stored.digests[block.position] = set(digests)
-            self._pointers.update(digests)
+            self._point(block.position, digests)
             self.held.update(digests)
 
     def drop(self, stream: int, oldest: Sequence[Head]) -> None:
@@ -249,10 +258,14 @@ class BlockStore:
     def _unpoint(self, position: int) -> set[str]:
         digests = self._stored.digests.pop(position, set())
         for digest in digests:
-            self._pointers[digest] -= 1
+            self._pointers[digest].discard(position)
             if not self._pointers[digest]:
                 del self._pointers[digest]
         return digests
+
+    def _point(self, position: int, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._pointers.setdefault(digest, set()).add(position)
 
     def _free(self, gone: set[str]) -> None:
         for digest in gone:
@@ -461,7 +474,9 @@ class BlockStore:
             newest = max(stored.segments)
             self._stored = stored
             self._writer = SegmentWriter(self._folder, stored.segments[newest], end=stored.end)
-            self._pointers = Counter(digest for digests in stored.digests.values() for digest in digests)
+            self._pointers = {}
+            for position, digests in stored.digests.items():
+                self._point(position, digests)
             self._live = dict.fromkeys(stored.segments, 0)
             for index in stored.indexes.values():
                 for run in index.runs:

@@ -51,7 +51,13 @@ _KINDS: dict[str, type[EdgewiseError]] = {
 
 
 # What an answer means that names no error of ours.
-_STATUS: dict[int, type[EdgewiseError]] = {401: AccessError, 403: AccessError, 404: NotFoundError, 413: TooLargeError}
+_STATUS: dict[int, type[EdgewiseError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    408: UnavailableError,
+    413: TooLargeError,
+}
 
 
 class Credentials:
@@ -188,6 +194,7 @@ class Client:
         target = f"{PREFIX}{path}"
         headers = self._headers(method, target, hashlib.sha256(body).hexdigest(), token=token, node=node)
         lines = sum(len(name) + len(value) + 4 for name, value in headers.items())
+        self.sent += len(body) + lines + len(target) + _LINE_BYTES  # also what is cut off on the way
         with _translated(self.close):
             connection = self._connect()
             connection.sock.settimeout(ANSWER_S + wait_s)
@@ -196,7 +203,6 @@ class Client:
             content = answer.read(limit + 1)
             if answer.will_close:
                 self.close()
-        self.sent += len(body) + lines + len(target) + _LINE_BYTES
         self.received += len(content) + len(str(answer.headers)) + _LINE_BYTES
         if token and (stated := answer.headers.get(HEADER)):
             self._session = SessionKey(stated)

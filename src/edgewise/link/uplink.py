@@ -19,10 +19,11 @@ from edgewise.errors import ConflictError, StorageFullError
 from edgewise.journal.base import Batch, Custody, StreamState
 from edgewise.journal.custody import key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
-from edgewise.link.budget import Budget, Priority, priority_of
+from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
+from edgewise.link.spending import Spending
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ CONSUMER = "parent"
 _REQUEST_BYTES = MAX_RECORDS_BYTES // 4
 _LEAST_BYTES = 64 * 1024
 _HELD_OFF_S = 10.0
-_KEEP_S = 60.0  # what was used of the budget is kept this often: a crash forgets a minute of it
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,7 @@ class Uplink:
         settings: How records go up.
         clock: Time.
         random: 0 to 1, for jitter.
-        budget: What was used of today's before.
-        spent: Called now and then with what was used, to be kept for the next start.
+        spending: The account of what the link costs.
         told: Called with each welcome.
     """
 
@@ -86,8 +85,7 @@ class Uplink:
         settings: UplinkSettings,
         clock: Clock,
         random: Callable[[], float],
-        budget: Budget,
-        spent: Callable[[Budget], None],
+        spending: Spending,
         told: Callable[[Welcome], None] | None = None,
     ) -> None:
         self._journal = journal
@@ -95,18 +93,15 @@ class Uplink:
         self._version = version
         self._brings = brings
         self._settings = settings
-        self._clock = clock
         self._told = told
         self._calling = Calling("uplink", connect=connect, serve=self._serve, clock=clock, random=random)
         self._stopping = self._calling.stopping
-        self._budget = budget
-        self._spent = spent
-        self._keep_s = clock.monotonic() + _KEEP_S
+        self._spending = spending
         self._marks: dict[str, int] = {}
         self._room = _REQUEST_BYTES
         self._held_off: dict[str, float] = {}
         self._random = random
-        self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
+        self._clock = clock
         self._sent_records = 0
         self._sent_bytes = 0
 
@@ -117,13 +112,13 @@ class Uplink:
     def stop(self) -> None:
         """Ends; what is on the way is sent again next time, and recognised."""
         self._calling.stop()
-        self._keep()
+        self._spending.keep()
 
     @property
     def state(self) -> UplinkState:
         """What it is at."""
         pending = sum(max(0, each.last - self._marks.get(self._key(each), 0)) for each in self._streams())
-        used = self._budget.spend(0, self._time_s()).used
+        used = self._spending.used_today
         return UplinkState(
             self._calling.state, pending, self._sent_records, self._sent_bytes, used, tuple(self._held_off)
         )
@@ -155,8 +150,7 @@ class Uplink:
         streams = tuple(self._streams())
         hello = Hello(self._journal.identity, self._version, streams)
         welcome = self._ask(client, "/hello", hello, Welcome)
-        now_s = self._clock.monotonic()
-        self._ahead_s = welcome.time_s - now_s
+        self._spending.hear(welcome.time_s)
         client.hear(welcome.time_s)
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
@@ -218,20 +212,14 @@ class Uplink:
         finally:
             sent, received = client.sent - before[0], client.received - before[1]
             self._sent_bytes += sent
-            self._budget = self._budget.spend(sent + received, self._time_s())
-            if self._clock.monotonic() >= self._keep_s:
-                self._keep()
-
-    def _keep(self) -> None:
-        self._keep_s = self._clock.monotonic() + _KEEP_S
-        self._spent(self._budget)
+            self._spending.spend(sent + received)
 
     def _gather(self) -> list[Batch]:
         """What goes next: the most urgent first, as much as one request carries and the budget allows."""
         batches: list[Batch] = []
         room = self._room
         for stream in self._behind()[: 1 if room <= _LEAST_BYTES else None]:
-            left = self._budget.left(priority_of(stream.stream), self._settings.budget, self._time_s())
+            left = self._spending.left(priority_of(stream.stream))
             most = room if left is None else min(room, left)
             if most <= 0:
                 continue
@@ -263,16 +251,11 @@ class Uplink:
         return [each for each in self._journal.streams() if self._goes_up(each)]
 
     def _goes_up(self, stream: StreamState) -> bool:
-        if stream.node == self._node:
-            return stream.stream in self._settings.streams
-        below = self._settings.below
-        return (below is None or stream.stream in below) and self._brings(stream.node)
+        own = stream.node == self._node
+        return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
 
     def _key(self, stream: StreamState) -> str:
         return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)
-
-    def _time_s(self) -> float:
-        return self._clock.monotonic() + self._ahead_s
 
 
 def plan(

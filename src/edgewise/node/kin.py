@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import SettingsError
@@ -13,7 +14,10 @@ from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
+    from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
+    from edgewise.link.fetching import BlobFetch
+    from edgewise.link.media import MediaUplink
     from edgewise.link.membership import LinkFolder, Membership
     from edgewise.link.uplink import Uplink
     from edgewise.node.parenting import Parenting
@@ -46,13 +50,21 @@ def authority_folder(settings: Settings) -> Path:
     return Path(settings.node.data) / "authority"
 
 
-def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock) -> Parenting:
+def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *, clock: Clock) -> Parenting:
     """What the node is to its children."""
     from edgewise.node.parenting import Parenting
 
     fleet = open_fleet(settings, clock=clock)
     try:
-        return Parenting(authority_folder(settings), fleet=fleet, journal=journal, node=settings.node.name, clock=clock)
+        return Parenting(
+            authority_folder(settings),
+            fleet=fleet,
+            journal=journal,
+            blobs=blobs,
+            receiving=Path(settings.node.data) / "journal" / "receiving",
+            node=settings.node.name,
+            clock=clock,
+        )
     except BaseException:
         fleet.close()
         raise
@@ -73,20 +85,59 @@ def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
     return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
 
 
-def make_uplink(
-    settings: Settings, journal: DiskJournal, *, brings: Callable[[str], bool], clock: Clock
-) -> Uplink | None:
-    """What sends records to the node's parent; None while it has none.
+def make_fetch(clock: Clock) -> BlobFetch:
+    """What asks the parent for blobs, once there is one."""
+    from edgewise.link.fetching import BlobFetch
+
+    return BlobFetch(clock)
+
+
+class Links(NamedTuple):
+    """All that calls the parent by itself.
+
+    Attributes:
+        uplink: Sends records.
+        media: Sends blobs; None where they stay on the node.
+    """
+
+    uplink: Uplink
+    media: MediaUplink | None
+
+    def start(self) -> None:
+        """Begins."""
+        self.uplink.start()
+        if self.media:
+            self.media.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        if self.media:
+            self.media.stop()
+        self.uplink.stop()
+
+
+def make_links(
+    settings: Settings,
+    journal: DiskJournal,
+    blobs: BlobStore,
+    *,
+    fetch: BlobFetch,
+    brings: Callable[[str], bool],
+    clock: Clock,
+) -> Links | None:
+    """What goes to the node's parent; None while it has none.
 
     Args:
         settings: Of the node.
         journal: What is sent.
+        blobs: What its records point to.
+        fetch: Is told of the parent.
         brings: Whether a node is below this one.
         clock: Time.
     """
-    import random
-
     from edgewise import __version__
+    from edgewise.link.media import MediaUplink
+    from edgewise.link.spending import Spending
     from edgewise.link.uplink import Uplink
 
     folder = link_folder(settings)
@@ -99,16 +150,30 @@ def make_uplink(
             hint="Restart it, so that its records have the name; or join again under the other.",
             field="node.name",
         )
-    credentials = folder.credentials(membership)
-    return Uplink(
+    node = settings.node.name
+    connect = functools.partial(folder.client, membership, folder.credentials(membership))
+    spending = Spending(settings.parent.budget, budget=folder.budget(), keep=folder.keep_budget, clock=clock)
+    uplink = Uplink(
         journal,
-        node=settings.node.name,
+        node=node,
         version=__version__,
-        connect=functools.partial(folder.client, membership, credentials),
+        connect=connect,
         brings=brings,
         settings=settings.parent,
         clock=clock,
         random=random.random,
-        budget=folder.budget(),
-        spent=folder.keep_budget,
+        spending=spending,
     )
+    media = MediaUplink(
+        blobs,
+        journal,
+        node=node,
+        settings=settings.parent,
+        brings=brings,
+        connect=connect,
+        spending=spending,
+        clock=clock,
+        random=random.random,
+    )
+    fetch.attach(connect, spending)
+    return Links(uplink, media if settings.parent.media else None)

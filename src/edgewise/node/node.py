@@ -41,8 +41,8 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
+    from edgewise.node.parenting import Parenting
     from edgewise.node.settings import Settings
     from edgewise.people.store import Person
     from edgewise.pipeline.base import Action, Event, Hold, Outcome, Reading
@@ -84,7 +84,7 @@ class Node:
         pool: Where what requests ask for is computed.
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
-        uplink: Sends records to its parent; None while it has none.
+        links: Send records and blobs to its parent; None while it has none.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
@@ -115,13 +115,15 @@ class Node:
                 repository=self.repository,
                 clock=self.clock,
             )
-            self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+            self._fetch = kin.make_fetch(self.clock)
+            self.journal, self.blobs = organs.open_journal(settings, clock=self.clock, fetch=self._fetch)
             opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
-            self.parenting = kin.make_parenting(settings, self.journal, clock=self.clock) if settings.https else None
-            if self.parenting:
+            self.parenting: Parenting | None = None
+            if settings.https:
+                self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
-            self.uplink: Uplink | None = None
+            self.links: kin.Links | None = None
             self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
             self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
             opened.callback(self._kin.stop)
@@ -229,8 +231,8 @@ class Node:
             self._accounting.stop()
             self._alarms.stop()
             self._kin.stop()
-            if self.uplink:
-                self.uplink.stop()
+            if self.links:
+                self.links.stop()
             if self.landing:
                 self.landing.stop()
             self.journal.close()
@@ -347,15 +349,17 @@ class Node:
         """Sees what commands beside the node changed: children that were removed, a parent that was joined."""
         if self.parenting:
             self.parenting.fleet.refresh()
-        if self.uplink is None:
+        if self.links is None:
             try:
-                uplink = kin.make_uplink(self.settings, self.journal, brings=self._brings, clock=self.clock)
+                links = kin.make_links(
+                    self.settings, self.journal, self.blobs, fetch=self._fetch, brings=self._brings, clock=self.clock
+                )
             except EdgewiseError as error:
                 logger.warning("nothing goes to the parent: %s", error)
                 return
-            if uplink:
-                uplink.start()
-                self.uplink = uplink
+            if links:
+                links.start()
+                self.links = links
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None
@@ -363,6 +367,8 @@ class Node:
     def _retain(self) -> None:
         self.journal.retain()
         self.blobs.retain()
+        if self.parenting:
+            self.parenting.blobs.expire()
 
     def _store_snapshot(self, jpeg: bytes) -> str:
         return self.blobs.put(jpeg, media_type="image/jpeg")

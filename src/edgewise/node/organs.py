@@ -30,7 +30,7 @@ from edgewise.node.settings import STREAMS, Settings
 if TYPE_CHECKING:
     from edgewise.accounts.directory import Directory
     from edgewise.accounts.store import AccountStore
-    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.blobs import BlobStore, Fetch
     from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
@@ -76,8 +76,15 @@ def data_folder(settings: Settings) -> Path:
     return folder
 
 
-def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJournal, BlobStore]:
+def open_journal(
+    settings: Settings, *, clock: Clock = _CLOCK, fetch: Fetch | None = None
+) -> tuple[DiskJournal, BlobStore]:
     """The node's journal, and the blobs its records point to.
+
+    Args:
+        settings: Of the node.
+        clock: Time.
+        fetch: Asks the parent for blobs that are not here any more.
 
     Raises:
         ConflictError: Another process runs on the same data.
@@ -94,6 +101,7 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         max_age_s=settings.node.media_age_s,
         clock=clock,
         cipher=open_cipher(settings),
+        fetch=fetch,
     )
     streams = {name: getattr(settings.journal, name) for name in STREAMS}
     has_parent = link_folder(settings).membership is not None

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
+from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
+from edgewise.link.blobs import BlobIntake
 from edgewise.link.intake import Intake
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
@@ -16,7 +18,8 @@ from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
-    from edgewise.journal.base import Custody
+    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.disk import DiskJournal
 
 
 class Parenting:
@@ -26,6 +29,8 @@ class Parenting:
         folder: Where its authority is kept.
         fleet: Its children.
         journal: Keeps their records.
+        blobs: Keeps what those point to.
+        receiving: Where blobs lie while they are received; on the file system of ``blobs``.
         node: This node's name.
         clock: Time.
 
@@ -34,6 +39,7 @@ class Parenting:
         verifier: Tells who sends a request.
         sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
+        blobs: Takes blobs, and gives them back.
         fleet: Its children.
         clock: Time.
         port: Where children reach it; 0 before it listens.
@@ -45,7 +51,9 @@ class Parenting:
         folder: Path,
         *,
         fleet: FleetStore,
-        journal: Custody,
+        journal: DiskJournal,
+        blobs: BlobStore,
+        receiving: Path,
         node: str,
         clock: Clock,
     ) -> None:
@@ -63,6 +71,8 @@ class Parenting:
             revoked=fleet.is_revoked,
         )
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
+        uploads = Uploads(receiving, store=blobs, clock=clock)
+        self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
 
     def nonce(self) -> str:
@@ -75,7 +85,8 @@ class Parenting:
         return Joined(self._node, self.clock.time_ns() / 1e9)
 
     def close(self) -> None:
-        """Lets the fleet's database go."""
+        """Lets the fleet's database go, and what is being received."""
+        self.blobs.close()
         self.fleet.close()
 
     def _hear(self, child: str, version: str) -> None:

@@ -98,7 +98,7 @@ class HttpsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         port: TCP port; 0 takes a free one.
         names: Host names and addresses that its certificate states, for browsers and apps. Children do not need them:
             they know the node by the fingerprint in their join token.
-        max_connections: Connections at most; a child has two.
+        max_connections: Connections at most; a child has two, and up to four more while it fetches what it has no more.
     """
 
     host: str = "0.0.0.0"  # noqa: S104, children are on other machines
@@ -150,7 +150,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         https: Set where the node takes children.
-        parent: How records go up, once the node has joined a parent (``edgewise join``).
+        parent: How records and blobs go up, once the node has joined a parent (``edgewise join``).
         held: Bounds of what the nodes below it send.
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
