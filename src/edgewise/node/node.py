@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from edgewise.pipeline.safekeeping import Safety
 
 AUDIT = "audit"
+QUERIES = "queries"
+ADMINS_STREAMS = (AUDIT, QUERIES)
+"""Who did what: for admins alone, wherever it can be read."""
 # How often the node looks at what commands beside it changed.
 _KIN_S = 5.0
 READINGS = "readings"
@@ -73,7 +76,7 @@ class Node:
         CorruptError: The data is damaged.
 
     Attributes:
-        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``.
+        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``, ``queries``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
         accounts: Who may use it.
@@ -85,6 +88,7 @@ class Node:
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
         links: Send records and blobs to its parent; None while it has none.
+        lake: Tables of everything that came in, and SQL over them; None where it keeps none.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
@@ -124,7 +128,8 @@ class Node:
                 self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
             self.links: kin.Links | None = None
-            self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
+            self.lake = organs.make_lake(settings, clock=self.clock)
+            self.landing = organs.make_landing(settings, self.journal, self.lake, clock=self.clock)
             self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
             opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
@@ -284,6 +289,12 @@ class Node:
     def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Writes what somebody changed or tried to (people, devices, models, accounts) into the ``audit`` stream."""
         self.journal.append(AUDIT, [Entry(kind, dict(facts))])
+
+    def record_query(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Writes who asked the lake what into the ``queries`` stream: its own, so that many a question does not wash
+        out who changed what.
+        """
+        self.journal.append(QUERIES, [Entry(kind, dict(facts))])
 
     def command(self, action: Action, *, client: str = "") -> Outcome:
         """Commands a device for a person or an app, and writes down what came of it, whatever it was.

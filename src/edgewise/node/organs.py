@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
+    from edgewise.lake.base import Lake
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
@@ -160,20 +161,29 @@ def read_journal(settings: Settings) -> DiskReader:
     return DiskReader(folder, node=settings.node.name, cipher=open_cipher(settings))
 
 
-def make_landing(settings: Settings, journal: DiskJournal, *, clock: Clock = _CLOCK) -> Landing | None:
-    """What feeds the lake; None where the node keeps none.
+def make_lake(settings: Settings, *, clock: Clock = _CLOCK) -> Lake | None:
+    """The node's lake; None where it keeps none.
 
     Raises:
         MissingExtraError: The extra ``lake`` is not installed.
     """
     if settings.lake is None:
         return None
+    from edgewise.lake import open_lake
+
+    return open_lake(lake_settings(settings), clock=clock)
+
+
+def make_landing(
+    settings: Settings, journal: DiskJournal, lake: Lake | None, *, clock: Clock = _CLOCK
+) -> Landing | None:
+    """What feeds the lake; None where the node keeps none."""
+    if settings.lake is None or lake is None:
+        return None
     import random
 
-    from edgewise.lake import open_lake
     from edgewise.node.landing import Landing
 
-    lake = open_lake(lake_settings(settings), clock=clock)
     return Landing(
         journal,
         lake,

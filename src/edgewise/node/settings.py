@@ -131,6 +131,7 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         decisions: What was done, and why.
         readings: What sensors told.
         audit: Who changed what.
+        queries: Who asked the lake what, over HTTP.
         key_file: File of the key that records, snapshots and clips are sealed with; empty seals nothing. It may lie on
             another disk. ``edgewise journal key FILE`` makes one.
         old_key_files: Files of the keys before it: what was sealed with them can still be read.
@@ -141,6 +142,7 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decisions: StreamSettings = StreamSettings()
     readings: StreamSettings = StreamSettings()
     audit: StreamSettings = StreamSettings()
+    queries: StreamSettings = StreamSettings()
     key_file: str = ""
     old_key_files: tuple[str, ...] = ()
 
@@ -174,7 +176,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
 
 
-STREAMS = ("alarms", "events", "decisions", "readings", "audit")
+STREAMS = ("alarms", "events", "decisions", "readings", "audit", "queries")
 
 
 def load(

@@ -15,11 +15,11 @@ from edgewise.accounts.permissions import Permission
 from edgewise.api.rest.context import Context, Injected, blocking, require
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
-from edgewise.node.node import AUDIT
+from edgewise.node.node import ADMINS_STREAMS
 from edgewise.types import Record
 
 _TAGS = ["events"]
-StreamName = Literal["alarms", "events", "decisions", "readings", "audit"]
+StreamName = Literal["alarms", "events", "decisions", "readings", "audit", "queries"]
 MAX_LIMIT = 500
 # A filter looks at this many records at most before it answers with what it found.
 _MAX_SCANNED = 20_000
@@ -71,7 +71,7 @@ def list_events(
 ) -> EventList:
     """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``.
 
-    The stream ``audit`` needs the permission ``admin``.
+    The streams ``audit`` and ``queries`` need the permission ``admin``.
     """
     _require(request, stream, context)
     return page_of(context, stream, after=after, before=before, limit=limit, kind=kind)
@@ -111,7 +111,7 @@ async def follow_events(
 ) -> Stream:
     """New records of a stream as Server-Sent Events; ``Last-Event-ID`` resumes after that sequence.
 
-    The stream ``audit`` needs the permission ``admin``.
+    The streams ``audit`` and ``queries`` need the permission ``admin``.
     """
     _require(request, stream, context)
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
@@ -126,7 +126,7 @@ async def follow_events(
 
 
 def _require(request: Request[Any, Any, Any], stream: str, context: Context) -> None:
-    if stream == AUDIT:
+    if stream in ADMINS_STREAMS:
         require(request, Permission.ADMIN, now_ns=context.node.clock.time_ns())
 
 
