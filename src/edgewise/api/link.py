@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from edgewise.api.errors import MethodError
 from edgewise.api.wire import Request
 from edgewise.errors import BusyError, NotFoundError
+from edgewise.link import desired
 from edgewise.link.base import (
     MAX_BODY_BYTES,
     MAX_RECORDS_BYTES,
@@ -68,6 +69,10 @@ class Link:
         """What every answer states, refusals included: the nonce of the next proof."""
         return [(NONCE.encode(), self._parenting.nonce().encode())]
 
+    def leave(self) -> None:
+        """Answers children that wait for news: the server is about to stop."""
+        self._parenting.handing.end()
+
     def close(self) -> None:
         """Ends its threads."""
         self._threads.shutdown(cancel_futures=True)
@@ -110,6 +115,17 @@ class Link:
 
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
+
+    async def _desired(self, request: Request) -> bytes:
+        caller, _ = await self._proved(request, max_bytes=0)
+        have = request.query().get("have", "")
+        return encode(await self._parenting.handing.wait(caller.node, have, run=self._run))
+
+    async def _state(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        reports = decode(body, desired.Reports).reports
+        await self._run(self._parenting.handing.hear, caller.node, reports)
+        return b""
 
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
@@ -155,4 +171,6 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "token"): Link._token,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
+    ("GET", "desired"): Link._desired,
+    ("POST", "state"): Link._state,
 }

@@ -11,12 +11,14 @@ as what it is.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
+* ``GET desired?have=POSITION``: a long poll → ``link.desired.Handed``: what the child and those below it are to have.
+* ``POST state``: ``link.desired.Reports`` → nothing: what became of it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -41,21 +43,29 @@ MAX_NODES = 10_000
 NONCE = "dpop-nonce"
 PROOF = "dpop"
 
+Section: TypeAlias = Literal["pipelines", "rules", "models", "parent"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+"""The sections of a node's settings that a parent may set."""
+
 _Streams: TypeAlias = Annotated[tuple[StreamState, ...], Meta(max_length=65536)]
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How records go up.
+    """How records go up, and what may come down.
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
         streams: The streams of this node that go up; those of its children all do.
         budget: What the way to the parent may cost.
+        may_change: Sections of this file that the parent may set from afar: ``pipelines``, ``rules``, ``models``,
+            ``parent`` (all of it but this). Nothing, unless it stands here: who may set the pipelines looks through
+            the cameras, and who may set the rules opens the door.
     """
 
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
     budget: BudgetSettings = BudgetSettings()
+    may_change: Annotated[tuple[Section, ...], Meta(max_length=16)] = ()
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
+from edgewise.fleet.wishes import WishStore
 from edgewise.link.base import Join, Joined
 from edgewise.link.intake import Intake
+from edgewise.node.handing import Handing
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
@@ -33,6 +35,7 @@ class Parenting:
         verifier: Tells who sends a request.
         intake: Takes records.
         fleet: Its children.
+        handing: Hands down what they are to have.
         clock: Time.
         port: Where children reach it; 0 before it listens.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
@@ -60,6 +63,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
 
     def nonce(self) -> str:

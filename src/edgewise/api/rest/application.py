@@ -30,6 +30,7 @@ from edgewise.api.rest import (
     accounts,
     cameras,
     clips,
+    desired,
     devices,
     documents,
     events,
@@ -64,6 +65,7 @@ _HANDLERS = (
     *sources.HANDLERS,
     *session.HANDLERS,
     *accounts.HANDLERS,
+    *desired.HANDLERS,
     *documents.HANDLERS,
 )
 
