@@ -171,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/v1/settings/face-threshold", _ADMIN, "settings.face_threshold"),
     # Who says what a node looks at and what it does about it opens doors too.
     Route("PUT", "/v1/nodes/{name}/desired", _ADMIN, "nodes.desired"),
-    Route("PUT", "/v1/labels/{label}/desired", _ADMIN, "nodes.desired"),
+    Route("PUT", "/v1/labels/{label}/desired", _ADMIN, "labels.desired"),
     Route("GET", "/v1/accounts", _ADMIN),
     Route("POST", "/v1/accounts", _ADMIN, "accounts.added"),
     Route("PATCH", "/v1/accounts/{name}", _ADMIN, "accounts.changed"),

@@ -94,8 +94,9 @@ def set_(
             names, _ = (target,), wishes.set_node(target, document)
     store = open_account_store(settings)
     try:
-        what = {"label" if label else "node": target, "digest": digest_of(write(document))}
-        leave_change(store, settings, "nodes.desired", {**what, "sections": sorted(document)})
+        kind = "label" if label else "node"
+        what = {kind: target, "digest": digest_of(write(document)), "sections": sorted(document)}
+        leave_change(store, settings, f"{kind}s.desired", what)
     finally:
         store.close()
     said = "nothing is wanted of" if not document else f"{', '.join(sorted(document))} set for"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgewise._lib.documents import decode_yaml, nearest, parse_value
-from edgewise.errors import EdgewiseError, RuleError, SettingsError
+from edgewise.errors import EdgewiseError, InputError, RuleError, SettingsError
 from edgewise.fleet.desired import NOTHING, Desired, Document, read, write
 from edgewise.link.base import SECTIONS
 from edgewise.link.desired import Report
@@ -24,6 +24,7 @@ from edgewise.pipeline.rules import Location, RuleEngine
 
 # Where a node stands is known there alone; sun times compile wherever that is.
 _SOMEWHERE = Location(latitude=0.0, longitude=0.0)
+_GIVEN = "the document"
 _HINT = f"It may set {', '.join(SECTIONS)}."
 
 
@@ -56,9 +57,18 @@ def parse(text: str, *, file: str) -> dict[str, Any]:
     return document
 
 
-def check(document: Document, *, file: str = "document") -> dict[str, Any]:
-    """A document of plain values, checked as by ``parse``."""
-    return parse(write(document), file=file)
+def check(document: Document) -> dict[str, Any]:
+    """A document of plain values, checked as by ``parse``.
+
+    Raises:
+        InputError: It is wrong; the fact ``field`` says where.
+        TooLargeError: It is too large.
+    """
+    try:
+        return parse(write(document), file=_GIVEN)
+    except SettingsError as error:  # whoever asks has given it: it is no fault of this node's settings
+        message = error.message.removeprefix(f"{_GIVEN}, line 1, ")
+        raise InputError(message, hint=error.hint, field=error.facts.get("field", "")) from error
 
 
 class Combined(NamedTuple):

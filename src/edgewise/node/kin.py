@@ -58,8 +58,10 @@ def open_wishes(settings: Settings, fleet: FleetStore, *, clock: Clock) -> WishS
 
 def make_settling(settings: Settings, *, clock: Clock) -> Settling:
     """What makes the node what its parent wants; it knows what that was, and begins with ``start``."""
+    from edgewise.node import organs
     from edgewise.node.settling import Settling
 
+    organs.data_folder(settings)
     membership = link_folder(settings).membership
     parent = membership.fingerprint if membership else ""
     return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)

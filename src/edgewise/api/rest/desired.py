@@ -79,11 +79,11 @@ def read_desired(name: FromPath[str], context: Injected) -> DesiredDocument:
 def set_desired(
     name: FromPath[str], data: JSONBody[dict[str, Any]], context: Injected, request: Request[Any, Any, Any]
 ) -> DesiredDocument:
-    """Sets what a node below this one is to have: any of `pipelines`, `rules`, `models` and `parent`, each whole, as in a
-    settings file. `{}` takes it back. The node makes it so within a second for each hop, and whenever it comes back.
+    """Sets what a node below this one is to have: any of `pipelines`, `rules`, `models` and `parent`, each whole, as in
+    a settings file. `{}` takes it back. The node makes it so within a second for each hop, or when it comes back.
     """
     wishes = _wishes(context)
-    document = check(data, file="document")
+    document = check(data)
     desired = wishes.set_node(name, document)
     note(request, node=name, revision=desired.revision, digest=desired.digest, sections=sorted(document))
     return _shown(desired, wishes.own(name))
@@ -113,7 +113,7 @@ def set_label(
     label: FromPath[str], data: JSONBody[dict[str, Any]], context: Injected, request: Request[Any, Any, Any]
 ) -> LabelDocument:
     """Sets what all children with a label are to have, those that join later too. `{}` takes it back."""
-    document = check(data, file="document")
+    document = check(data)
     nodes = _wishes(context).set_label(label, document)
     note(request, label=label, digest=digest_of(write(document)), sections=sorted(document))
     return LabelDocument(label, document, nodes)
