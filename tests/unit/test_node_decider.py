@@ -652,7 +652,7 @@ def test_a_rule_on_time_that_is_new_begins_now_and_one_that_stays_misses_nothing
 
 
 def test_rules_that_begin_to_look_at_readings_leave_the_old_ones_alone() -> None:
-    hot = rule("hot", Do("siren", "raise"), on="reading", when="event.body.values.t > 90.0")
+    hot = rule("hot", Do("siren", "raise"), on="reading", when="values.t > 90.0")
     house = House(OPEN)
     house.reads(t=99.0)
     house.decider.decide_pending()

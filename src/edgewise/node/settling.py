@@ -83,13 +83,10 @@ class Settling:
         self._changed = threading.Condition()
         self._stopped = False
         self._fresh = False
-        self._kept = _load(file, parent)
-        self._refusal: EdgewiseError | None = None
-        self.combined = Combined(own, frozenset(), ())
+        self._kept, self.combined, self._refusal = self._decide(_load(file, parent))
         self._running = Shape()
         self._workshop: Workshop | None = None
         self._told: Report | None = None
-        self._decide()
         self._thread = threading.Thread(target=self._run, name="desired", daemon=True)
 
     @property
@@ -141,46 +138,35 @@ class Settling:
                 newest = own
             elif handed.whole and not handed.more:
                 newest = None
-            before = self._kept
-            self._kept = Kept(parent, handed.position, newest, before.accepted)
-            try:
-                fresh = newest != before.newest
-                if fresh:
-                    self._decide()
-                if self._kept != before:
-                    self._keep()
-            except BaseException:
-                self._kept = before
-                raise
+            kept, combined, refusal = Kept(parent, handed.position, newest, self._kept.accepted), self.combined, None
+            fresh = newest != self._kept.newest
             if fresh:
-                self._fresh = True
+                kept, combined, refusal = self._decide(kept)
+            if kept != self._kept:
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomic(self._file, msgspec.json.encode(kept), mode=0o600)
+            self._kept = kept
+            if fresh:
+                self.combined, self._refusal, self._fresh = combined, refusal, True
                 self._changed.notify_all()
 
-    def _decide(self) -> None:
-        """Which document counts: the newest, when it fits, else the last one that did."""
-        newest, accepted = self._kept.newest, self._kept.accepted
-        self._refusal = None
+    def _decide(self, kept: Kept) -> tuple[Kept, Combined, EdgewiseError | None]:
+        """Which document counts: the newest, when it fits, else the last one that did; and why not the newest."""
         try:
-            self.combined = self._combined(newest)
-            self._kept = msgspec.structs.replace(self._kept, accepted=newest)
-            return
+            return msgspec.structs.replace(kept, accepted=kept.newest), self._combined(kept.newest), None
         except EdgewiseError as error:
-            self._refusal = error
+            refusal = error
             logger.warning("what the parent wants is refused: %s %s", error, error.hint)
         try:
-            self.combined = self._combined(accepted)
+            return kept, self._combined(kept.accepted), refusal
         except EdgewiseError as error:  # the node's own file changed since
             logger.warning("what the parent wanted before does not fit any more: %s %s", error, error.hint)
-            self.combined = Combined(self._own, frozenset(), ())
+            return kept, Combined(self._own, frozenset(), ()), refusal
 
     def _combined(self, wanted: Wanted | None) -> Combined:
         if wanted is None:
             return Combined(self._own, frozenset(), ())
         return combine(self._own, wanted.document, by=wanted.by)
-
-    def _keep(self) -> None:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(self._file, msgspec.json.encode(self._kept), mode=0o600)
 
     def _run(self) -> None:
         failing = False
