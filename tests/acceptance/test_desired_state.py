@@ -282,7 +282,7 @@ def test_killed_in_the_middle_of_applying_it_has_the_old_or_the_new_and_ends_wit
             "rules": [light(1 + number, name=f"round-{number}")],
         }
         digest = tree.center.wish("device", document)
-        time.sleep(chance.uniform(0, 0.15))
+        time.sleep(chance.uniform(0, 0.03))
         tree.device.node.kill()
         tree.device.node.start()
         assert set(tree.device.cameras()) in names[-2:]

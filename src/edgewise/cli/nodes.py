@@ -67,7 +67,10 @@ def list_(*, config: ConfigFile = None, json: JsonFlag = False) -> None:
 
 @app.command(name="set")
 def set_(
-    *words: str,
+    target: str,
+    file: Path | None = None,
+    /,
+    *,
     label: Annotated[str, Parameter(help="Set it for all children with this label, KEY=VALUE, instead of one.")] = "",
     config: ConfigFile = None,
 ) -> None:
@@ -76,31 +79,39 @@ def set_(
     The file holds any of the sections pipelines, rules, models and parent of a settings file; each counts whole, in
     place of the node's own. An empty file takes it back. A running node hands it down within a second; one that is away
     gets it when it is back.
+
+    Parameters
+    ----------
+    target:
+        The node; with --label the file.
+    file:
+        Its document, YAML or JSON.
     """
     from edgewise.fleet.desired import digest_of, write
     from edgewise.node.desired import parse
     from edgewise.node.organs import leave_change, open_account_store
     from edgewise.node.settings import read_text
 
-    if len(words) != (1 if label else 2):
+    if bool(label) == (file is not None):
         raise InputError("It takes a node and a file, or a file and --label", hint="edgewise nodes set NODE FILE.yaml")
-    document = parse(read_text(Path(words[-1])), file=words[-1])
+    path = file or Path(target)
+    document = parse(read_text(path), file=str(path))
     settings = load_settings(config)
     with _wishes(settings) as wishes:
+        names: tuple[str, ...] = ()
         if label:
-            target, names = label, wishes.set_label(label, document)
+            names = wishes.set_label(label, document)
         else:
-            target = words[0]
-            names, _ = (target,), wishes.set_node(target, document)
+            wishes.set_node(target, document)
     store = open_account_store(settings)
     try:
         kind = "label" if label else "node"
-        what = {kind: target, "digest": digest_of(write(document)), "sections": sorted(document)}
+        what = {kind: label or target, "digest": digest_of(write(document)), "sections": sorted(document)}
         leave_change(store, settings, f"{kind}s.desired", what)
     finally:
         store.close()
     said = "nothing is wanted of" if not document else f"{', '.join(sorted(document))} set for"
-    output.out().print(f"{said} {target}" + (f": {output.counted(len(names), 'child')}" if label else ""), markup=False)
+    output.out().print(f"{said} {label or target}" + (f" ({', '.join(names)})" if names else ""), markup=False)
 
 
 @app.command
