@@ -13,6 +13,7 @@ from edgewise._lib.clock import ManualClock
 from edgewise.errors import ClosedError, InputError, NotFoundError, SettingsError, StorageFullError, TooLargeError
 from edgewise.fleet.desired import Desired, write
 from edgewise.link.desired import Handed, Problem, Report, Wanted
+from edgewise.node import organs
 from edgewise.node import settling as settling_module
 from edgewise.node.decider import DECISIONS
 from edgewise.node.desired import check, combine, differences, parse
@@ -360,14 +361,21 @@ def test_the_new_rules_decide_what_comes_after_them_and_are_told_as_they_are(nod
     assert decision.body["rule_text"]["do"][0]["command"] == "lock"
 
 
-def test_a_node_starts_with_what_was_wanted_and_not_with_what_was_before(own: Settings, tmp_path: Path) -> None:
+def test_a_node_starts_with_what_was_wanted_and_not_with_what_was_before(
+    own: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = organs.make_pipeline
+    monkeypatch.setattr(
+        organs, "make_pipeline", lambda name, *rest, **named: made.append(name) or make(name, *rest, **named)
+    )
     file = tmp_path / "data" / "link" / "desired.json"
     settling = Settling(file, own=own, parent="", clock=ManualClock())
     settling.take(wanted({"pipelines": {"yard": UPLOAD}, "rules": []}), parent="")
     node = Node(own)
     try:
         node.start()
-        assert list(node.pipelines) == ["yard"]
+        assert list(node.pipelines) == made == ["yard"]
         assert node.settings.rules == ()
     finally:
         node.stop()
