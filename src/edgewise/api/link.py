@@ -28,6 +28,7 @@ from edgewise.link.base import (
     encode,
 )
 from edgewise.trust.refusals import Reason, refusal
+from edgewise.trust.sessions import HEADER, NEW
 
 if TYPE_CHECKING:
     from edgewise.node.parenting import Parenting
@@ -38,6 +39,7 @@ T = TypeVar("T")
 _MSGPACK = b"application/msgpack"
 _THREADS = 16  # they wait for the disk together: one sync for all
 _MAX_WAITING = 4096
+_HEADERS = "edgewise.link"  # of the scope: what the answer states
 
 Route: TypeAlias = Callable[["Link", Request], Awaitable[bytes]]
 
@@ -63,7 +65,9 @@ class Link:
         if request.method not in methods:
             raise MethodError(f"{request.path[:200]} takes {', '.join(methods)}", allowed=sorted(methods))
         content = await methods[request.method](self, request)
-        await request.respond(content, headers=[(b"content-type", _MSGPACK), *self.headers()])
+        await request.respond(
+            content, headers=[(b"content-type", _MSGPACK), *request.scope.get(_HEADERS, self.headers())]
+        )
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer states, refusals included: the nonce of the next proof."""
@@ -129,6 +133,8 @@ class Link:
 
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
+        if (session := _header(request, HEADER)) not in {"", NEW}:
+            return await self._in_session(request, session, max_bytes=max_bytes)
         scheme, _, token = _header(request, "authorization").partition(" ")
         if scheme.lower() != "dpop":
             raise refusal(Reason.MISSING, "A child shows an access token with each request")
@@ -140,7 +146,25 @@ class Link:
             now=self._parenting.clock.monotonic(),
         )
         body = bytes(await request.body(max_bytes=max_bytes))
-        return begun.finish(hashlib.sha256(body).hexdigest()), body
+        caller = begun.finish(hashlib.sha256(body).hexdigest())
+        if session == NEW:
+            stated = self._parenting.sessions.begin(caller, self._parenting.clock.monotonic())
+            request.scope[_HEADERS] = [*self.headers(), (HEADER.encode(), stated.encode())]
+        return caller, body
+
+    async def _in_session(self, request: Request, session: str, *, max_bytes: int) -> tuple[Caller, bytes]:
+        """Who sends a request within a session, and its body. The answer needs no nonce."""
+        self._parenting.sessions.known(session, self._parenting.clock.monotonic())
+        body = bytes(await request.body(max_bytes=max_bytes))
+        caller = self._parenting.sessions.check(
+            session,
+            method=request.method,
+            target=_target(request),
+            body_digest=hashlib.sha256(body).hexdigest(),
+            now=self._parenting.clock.monotonic(),
+        )
+        request.scope[_HEADERS] = []
+        return caller, body
 
     async def _run(self, function: Callable[..., T], /, *arguments: object) -> T:
         """Runs what waits for the disk in a thread."""

@@ -32,12 +32,16 @@ class WhenFull(enum.StrEnum):
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
     BLOCK = "block"
+    THIN = "thin"
 
 
 class Reason(enum.StrEnum):
-    """Why records were dropped. ``gone``: they were no longer kept when another node was to take them."""
+    """Why records were dropped. ``thinned``: to make room, with others kept before and behind. ``gone``: they were no
+    longer kept when another node was to take them.
+    """
 
     FULL = "full"
+    THINNED = "thinned"
     EXPIRED = "expired"
     DEAD_LETTER = "dead_letter"
     CORRUPT = "corrupt"
@@ -52,7 +56,9 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_age_s: Seconds kept.
         when_full: What happens to new entries at ``max_bytes``, once all records that every consumer acknowledged are
             gone. ``drop_newest`` gives them sequences and tells the ledger, but does not keep them. ``block`` waits up
-            to ``block_timeout_s``, then raises StorageFullError.
+            to ``block_timeout_s``, then raises StorageFullError. ``thin`` makes old records sparser, the older the
+            sparser, from the very first one on; the newest half of the bytes stays whole. What one append stored stays
+            or goes together.
         block_timeout_s: See ``when_full``.
         max_attempts: Claims of one record before it is dead: not lent again, and told in the ledger as ``dead_letter``.
         lease_s: Seconds a claim is held before another may take the records; each acknowledgement of a part renews it.

@@ -64,7 +64,8 @@ class DiskJournal:
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
         segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
         cipher: Encrypts what is written from now on, and opens what was encrypted.
-        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held: Bounds of a stream of another node, by the stream's name; by default records are kept until every consumer
+            is done with them.
         held_bytes: Bound of all streams of other nodes together.
 
     Raises:
@@ -83,7 +84,7 @@ class DiskJournal:
         blobs: BlobStore | None = None,
         segment_bytes: int = 0,
         cipher: Cipher | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = 2 << 30,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -114,7 +115,7 @@ class DiskJournal:
                     )
                 )
             )
-            self._actions = self._open(node, streams, held or _HELD, held_bytes)
+            self._actions = self._open(node, streams, held or (lambda _: _HELD), held_bytes)
             self._submit(self._actions.reconcile)
             if blobs:
                 blobs.adopt(self._store.blobs())
@@ -288,7 +289,7 @@ class DiskJournal:
         blocks_of = (fetch(file, segment, stream.id, place) for file, segment, place in located)
         sent = 0
         for count, packed in enumerate(
-            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name)
+            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name, max_bytes=max_bytes)
         ):
             sent += len(packed.content)
             if count and (sent > max_bytes or count >= custody.MAX_PARTS // 2):
@@ -342,7 +343,9 @@ class DiskJournal:
 
     # Opening.
 
-    def _open(self, node: str, streams: Mapping[str, StreamSettings], held: StreamSettings, held_bytes: int) -> Actions:
+    def _open(
+        self, node: str, streams: Mapping[str, StreamSettings], held: Callable[[str], StreamSettings], held_bytes: int
+    ) -> Actions:
         """What there is, after a journal of the first format was carried over."""
         start = functools.partial(
             Actions,

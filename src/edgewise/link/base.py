@@ -2,8 +2,8 @@
 
 The child calls, over HTTPS, under ``PREFIX``; bodies are MessagePack. Each request but those of ``OPEN`` proves who
 sends it (``trust.proof``: headers ``authorization: DPoP TOKEN`` and ``dpop: PROOF``); each answer states the nonce of
-the next proof (``dpop-nonce``). An error has the same JSON body as everywhere in the API, and the child raises it again
-as what it is.
+the next proof (``dpop-nonce``). Requests after the first of a connection go by a session (``trust.sessions``). An error
+has the same JSON body as everywhere in the API, and the child raises it again as what it is.
 
 * ``GET authority``: the parent's certificates, for whoever knows their fingerprint. Open.
 * ``POST join``: ``Join`` → ``Joined``. The proof introduces the node; the token in the body lets it in.
@@ -55,15 +55,18 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
-        streams: The streams of this node that go up; those of its children all do.
+        streams: The streams of this node that go up.
+        below: The streams of the nodes below that go up; ``null`` is all. What does not, stays here: a pipeline with a
+            source of kind ``below`` may make less of it first.
         budget: What the way to the parent may cost.
         may_change: Sections of this file that the parent may set from afar: ``pipelines``, ``rules``, ``models``,
             ``parent`` (all of it but this). Nothing, unless it stands here: who may set the pipelines looks through
             the cameras, and who may set the rules opens the door.
     """
 
-    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    below: tuple[str, ...] | None = None
     budget: BudgetSettings = BudgetSettings()
     may_change: Annotated[tuple[Section, ...], Meta(max_length=16)] = ()
 

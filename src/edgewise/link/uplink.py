@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ConflictError
+from edgewise.errors import ConflictError, StorageFullError
 from edgewise.journal.base import Batch, Custody, StreamState
 from edgewise.journal.custody import key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
@@ -30,6 +30,8 @@ CONSUMER = "parent"
 """The follower of every stream."""
 
 _REQUEST_BYTES = MAX_RECORDS_BYTES // 4
+_LEAST_BYTES = 64 * 1024
+_HELD_OFF_S = 10.0
 _KEEP_S = 60.0  # what was used of the budget is kept this often: a crash forgets a minute of it
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
@@ -45,6 +47,7 @@ class UplinkState(msgspec.Struct, frozen=True):
         sent_records: Sent since the node was started.
         sent_bytes: Bytes sent since then.
         used_today: Bytes of today's budget.
+        held_off: Streams for which the parent has no room now.
     """
 
     link: Reconnect
@@ -52,6 +55,7 @@ class UplinkState(msgspec.Struct, frozen=True):
     sent_records: int
     sent_bytes: int
     used_today: int
+    held_off: tuple[str, ...] = ()
 
 
 class Uplink:
@@ -99,6 +103,9 @@ class Uplink:
         self._spent = spent
         self._keep_s = clock.monotonic() + _KEEP_S
         self._marks: dict[str, int] = {}
+        self._room = _REQUEST_BYTES
+        self._held_off: dict[str, float] = {}
+        self._random = random
         self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
         self._sent_records = 0
         self._sent_bytes = 0
@@ -117,7 +124,9 @@ class Uplink:
         """What it is at."""
         pending = sum(max(0, each.last - self._marks.get(self._key(each), 0)) for each in self._streams())
         used = self._budget.spend(0, self._time_s()).used
-        return UplinkState(self._calling.state, pending, self._sent_records, self._sent_bytes, used)
+        return UplinkState(
+            self._calling.state, pending, self._sent_records, self._sent_bytes, used, tuple(self._held_off)
+        )
 
     # The thread.
 
@@ -130,6 +139,9 @@ class Uplink:
                 self._greet(client)  # a child has brought a stream
             try:
                 sent = self._send(client)
+            except StorageFullError:
+                self._give_way()
+                continue
             except ConflictError as error:
                 if "expected" not in error.facts:
                     raise
@@ -168,6 +180,15 @@ class Uplink:
         if self._journal.follow(key, CONSUMER) < mark:
             self._journal.advance(key, CONSUMER, mark)
 
+    def _give_way(self) -> None:
+        """The parent has no room: less at once, in the end one stream at a time, and that one not for a while."""
+        if self._room > _LEAST_BYTES:
+            self._room = max(_LEAST_BYTES, self._room // 4)
+            return
+        key = self._key(self._behind()[0])
+        self._held_off[key] = self._clock.monotonic() + _HELD_OFF_S * (0.5 + self._random())
+        logger.info("the parent has no room for %s", key)
+
     def _send(self, client: Client) -> bool:
         """Sends one request; whether there was anything to send."""
         batches = self._gather()
@@ -179,7 +200,15 @@ class Uplink:
             self._sent_records += max(0, mark.last - self._marks.get(key, 0))
             self._marks[key] = mark.last
             self._journal.advance(key, CONSUMER, mark.last)
+        self._room = min(_REQUEST_BYTES, self._room * 2)
         return True
+
+    def _behind(self) -> list[StreamState]:
+        """What may be sent, the most urgent first."""
+        now_s = self._clock.monotonic()
+        self._held_off = {key: until_s for key, until_s in self._held_off.items() if until_s > now_s}
+        behind = plan(self._streams(), self._marks, key=self._key)
+        return [each for each in behind if self._key(each) not in self._held_off]
 
     def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
         """Calls the parent, and notes what that cost."""
@@ -200,8 +229,8 @@ class Uplink:
     def _gather(self) -> list[Batch]:
         """What goes next: the most urgent first, as much as one request carries and the budget allows."""
         batches: list[Batch] = []
-        room = _REQUEST_BYTES
-        for stream in plan(self._streams(), self._marks, key=self._key):
+        room = self._room
+        for stream in self._behind()[: 1 if room <= _LEAST_BYTES else None]:
             left = self._budget.left(priority_of(stream.stream), self._settings.budget, self._time_s())
             most = room if left is None else min(room, left)
             if most <= 0:
@@ -226,14 +255,18 @@ class Uplink:
         return fresh
 
     def _urgent(self) -> bool:
-        ahead = plan(self._streams(), self._marks, key=self._key)
+        ahead = self._behind()
         return bool(ahead) and priority_of(ahead[0].stream) <= Priority.EVENT
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        return [
-            each for each in self._journal.streams() if each.node != self._node or each.stream in self._settings.streams
-        ]
+        return [each for each in self._journal.streams() if self._goes_up(each)]
+
+    def _goes_up(self, stream: StreamState) -> bool:
+        if stream.node == self._node:
+            return stream.stream in self._settings.streams
+        below = self._settings.below
+        return (below is None or stream.stream in below) and self._brings(stream.node)
 
     def _key(self, stream: StreamState) -> str:
         return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)

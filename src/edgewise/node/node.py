@@ -21,8 +21,10 @@ from edgewise.media.images import limit_threads
 from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
+from edgewise.node.alarms import Alarms
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.desired import begun
+from edgewise.node.gathering import Gathering
 from edgewise.node.handing import LOOK_S
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
@@ -33,8 +35,10 @@ from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
 from edgewise.pipeline.batching import Batcher
+from edgewise.pipeline.kinds import AlarmSettings
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
+from edgewise.pipeline.sources.below import BelowSource
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
@@ -80,7 +84,7 @@ class Node:
 
     Attributes:
         settings: What it does now: its own file, and what its parent sets over it.
-        journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
+        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
         accounts: Who may use it.
@@ -175,6 +179,9 @@ class Node:
                 clock=self.clock,
                 acceptances=self._acceptances,
             )
+            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
+            self._gatherings: dict[str, Gathering] = {}
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -189,13 +196,14 @@ class Node:
             self.repository.get(name)
         self.devices.start()
         self._decider.start()
+        self._alarms.start()
         self.pipelines = {
             name: self._make_pipeline(name, pipeline, self.clips.recorders.get(name))
             for name, pipeline in self.settings.pipelines.items()
         }
         self.clips.start()
         for runner in self.pipelines.values():
-            runner.start()
+            self._begin(runner)
         self._settling.start(self, shape_of(self.settings))
         if self._home_assistant:
             self._home_assistant.start()
@@ -219,6 +227,8 @@ class Node:
                 steering.stop()
             self._settling.stop()
             try:
+                for gathering in self._gatherings.values():
+                    gathering.stop()
                 for runner in self.pipelines.values():
                     runner.stop()
                 self.clips.stop()
@@ -231,6 +241,7 @@ class Node:
             self.pool.close()
             self._upkeep.stop()
             self._accounting.stop()
+            self._alarms.stop()
             self._kin.stop()
             if self.uplink:
                 self.uplink.stop()
@@ -284,6 +295,8 @@ class Node:
         if runner := self.pipelines.get(name):
             # Others may be walking through the old ones.
             self.pipelines = {other: each for other, each in self.pipelines.items() if other != name}
+            if gathering := self._gatherings.pop(name, None):
+                gathering.stop()
             runner.stop()
         self.clips.remove(name)
         self._set(pipelines={other: each for other, each in self.settings.pipelines.items() if other != name})
@@ -301,8 +314,16 @@ class Node:
         if recorder:
             self.clips.add(recorder)
         self._set(pipelines={**self.settings.pipelines, name: pipeline})
-        runner.start()
+        self._begin(runner)
         self.pipelines = {**self.pipelines, name: runner}
+
+    def _begin(self, runner: PipelineRunner) -> None:
+        runner.start()
+        if isinstance(runner.source, BelowSource):
+            gathering = self._gatherings[runner.name] = Gathering(
+                self.journal, runner.source, node=self.settings.node.name
+            )
+            gathering.start()
 
     def _make_pipeline(self, name: str, pipeline: PipelineSettings, recorder: Recorder | None) -> PipelineRunner:
         return organs.make_pipeline(

@@ -96,12 +96,17 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         cipher=open_cipher(settings),
     )
     streams = {name: getattr(settings.journal, name) for name in STREAMS}
-    goes_on = settings.lake is not None or link_folder(settings).membership is not None
-    held = StreamSettings(
-        max_bytes=settings.held.stream_bytes,
-        max_age_s=settings.held.max_age_s,
-        when_full=WhenFull.BLOCK if goes_on else WhenFull.DROP_OLDEST,
-    )
+    has_parent = link_folder(settings).membership is not None
+
+    def held(stream: str) -> StreamSettings:
+        goes_up = has_parent and (settings.parent.below is None or stream in settings.parent.below)
+        waits = goes_up or settings.lake is not None
+        return StreamSettings(
+            max_bytes=settings.held.stream_bytes,
+            max_age_s=settings.held.max_age_s,
+            when_full=WhenFull.BLOCK if waits else WhenFull.DROP_OLDEST,
+        )
+
     journal = DiskJournal(
         folder,
         node=settings.node.name,

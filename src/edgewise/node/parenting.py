@@ -14,6 +14,7 @@ from edgewise.node.handing import Handing
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
+from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
@@ -33,6 +34,7 @@ class Parenting:
     Attributes:
         authority: Signs the certificates that children pin.
         verifier: Tells who sends a request.
+        sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
         fleet: Its children.
         handing: Hands down what they are to have.
@@ -64,6 +66,7 @@ class Parenting:
             revoked=fleet.is_revoked,
         )
         self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
+        self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
 
     def nonce(self) -> str:

@@ -117,8 +117,8 @@ class HeldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_age_s: Seconds kept.
     """
 
-    max_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
-    stream_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    max_bytes: Annotated[int, Meta(ge=16 * MIB)] = 4096 * MIB
+    stream_bytes: Annotated[int, Meta(ge=16 * MIB)] = 1024 * MIB
     max_age_s: Annotated[float, Meta(gt=0, le=3.2e9)] = 30 * 86400.0
 
 
@@ -126,6 +126,7 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept of each stream, and what it is sealed with.
 
     Attributes:
+        alarms: What raised an alarm; first on every link.
         events: What was seen.
         decisions: What was done, and why.
         readings: What sensors told.
@@ -135,6 +136,7 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         old_key_files: Files of the keys before it: what was sealed with them can still be read.
     """
 
+    alarms: StreamSettings = StreamSettings()
     events: StreamSettings = StreamSettings()
     decisions: StreamSettings = StreamSettings()
     readings: StreamSettings = StreamSettings()
@@ -172,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
 
 
-STREAMS = ("events", "decisions", "readings", "audit")
+STREAMS = ("alarms", "events", "decisions", "readings", "audit")
 
 
 def load(

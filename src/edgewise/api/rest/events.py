@@ -19,7 +19,7 @@ from edgewise.node.node import AUDIT
 from edgewise.types import Record
 
 _TAGS = ["events"]
-StreamName = Literal["events", "decisions", "readings", "audit"]
+StreamName = Literal["alarms", "events", "decisions", "readings", "audit"]
 MAX_LIMIT = 500
 # A filter looks at this many records at most before it answers with what it found.
 _MAX_SCANNED = 20_000
