@@ -101,6 +101,11 @@ class Front:
         self._rest: asyncio.Task[Application] | None = None
         self._link = Link(node.parenting) if node.parenting else None
 
+    def leave(self) -> None:
+        """Lets nobody wait any longer: the server is about to stop."""
+        if self._link:
+            self._link.leave()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one connection event of the server."""
         if scope["type"] == "lifespan":

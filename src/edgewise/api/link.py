@@ -15,6 +15,7 @@ from edgewise.api.errors import MethodError
 from edgewise.api.link_blobs import BlobRoutes
 from edgewise.api.wire import Request
 from edgewise.errors import BusyError, NotFoundError
+from edgewise.link import desired
 from edgewise.link.base import (
     MAX_BODY_BYTES,
     MAX_RECORDS_BYTES,
@@ -75,6 +76,10 @@ class Link:
         """What every answer states, refusals included: the nonce of the next proof."""
         return [(NONCE.encode(), self._parenting.nonce().encode())]
 
+    def leave(self) -> None:
+        """Answers children that wait for news: the server is about to stop."""
+        self._parenting.handing.end()
+
     def close(self) -> None:
         """Ends its threads."""
         self._threads.shutdown(cancel_futures=True)
@@ -122,6 +127,17 @@ class Link:
     async def _blobs(self, request: Request) -> bytes:
         caller, body = await self._proved(request, max_bytes=PIECE_BYTES)
         return await self._blob_routes.answer(caller.node, request.method, request.path, body)
+
+    async def _desired(self, request: Request) -> bytes:
+        caller, _ = await self._proved(request, max_bytes=0)
+        have = request.query().get("have", "")
+        return encode(await self._parenting.handing.wait(caller.node, have, run=self._run))
+
+    async def _state(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        reports = decode(body, desired.Reports).reports
+        await self._run(self._parenting.handing.hear, caller.node, reports)
+        return b""
 
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
@@ -191,4 +207,6 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "blobs"): Link._blobs,
     ("PUT", "blobs"): Link._blobs,
     ("DELETE", "blobs"): Link._blobs,
+    ("GET", "desired"): Link._desired,
+    ("POST", "state"): Link._state,
 }

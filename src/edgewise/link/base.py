@@ -15,12 +15,14 @@ has the same JSON body as everywhere in the API, and the child raises it again a
 * ``PUT blobs/DIGEST/OFFSET``: bytes → ``Begun``. The next piece. With the last one the blob is checked and kept.
 * ``GET blobs``: → ``Partials``. What was begun and not finished. ``DELETE blobs/DIGEST`` gives one of those up.
 * ``GET blobs/DIGEST/OFFSET``: → ``Piece``. A blob on its way back.
+* ``GET desired?have=POSITION``: a long poll → ``link.desired.Handed``: what the child and those below it are to have.
+* ``POST state``: ``link.desired.Reports`` → nothing: what became of it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -50,11 +52,15 @@ MAX_NODES = 10_000
 NONCE = "dpop-nonce"
 PROOF = "dpop"
 
+Section: TypeAlias = Literal["pipelines", "rules", "models", "parent"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+"""The sections of a node's settings that a parent may set."""
+
 _Streams: TypeAlias = Annotated[tuple[StreamState, ...], Meta(max_length=65536)]
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How records go up.
+    """How records go up, and what may come down.
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
@@ -63,6 +69,9 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             source of kind ``below`` may make less of it first.
         media: Whether the snapshots, clips and other blobs that these records point to go up as well.
         budget: What the way to the parent may cost.
+        may_change: Sections of this file that the parent may set from afar: ``pipelines``, ``rules``, ``models``,
+            ``parent`` (all of it but this). Nothing, unless it stands here: who may set the pipelines looks through
+            the cameras, and who may set the rules opens the door.
     """
 
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
@@ -70,6 +79,7 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     below: tuple[str, ...] | None = None
     media: bool = True
     budget: BudgetSettings = BudgetSettings()
+    may_change: Annotated[tuple[Section, ...], Meta(max_length=16)] = ()
 
     def sends(self, stream: str, *, own: bool) -> bool:
         """Whether a stream of that name goes up, of this node or of one below."""

@@ -14,13 +14,17 @@ from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
+    from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
     from edgewise.link.membership import LinkFolder, Membership
     from edgewise.link.uplink import Uplink
+    from edgewise.node.handing import Handing
     from edgewise.node.parenting import Parenting
+    from edgewise.node.settling import Settling
+    from edgewise.node.steering import Steering
     from edgewise.trust.joining import JoinToken
 
 
@@ -43,6 +47,49 @@ def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
     file = Path(settings.node.data) / "fleet" / "fleet.db"
     state = open_state(settings.state, file, component="fleet", migrations=MIGRATIONS)
     return FleetStore(state, name=settings.node.name, clock=clock)
+
+
+def open_wishes(settings: Settings, fleet: FleetStore, *, clock: Clock) -> WishStore:
+    """What is wanted of the nodes below. Several processes may open it; a running node sees within a second what
+    another one changed.
+    """
+    import secrets
+
+    from edgewise.fleet.wishes import WishStore
+
+    return WishStore(fleet, name=settings.node.name, clock=clock, epoch=secrets.token_hex(8))
+
+
+def make_settling(settings: Settings, *, clock: Clock) -> Settling:
+    """What makes the node what its parent wants; it knows what that was, and begins with ``start``."""
+    from edgewise.node import organs
+    from edgewise.node.settling import Settling
+
+    organs.data_folder(settings)
+    membership = link_folder(settings).membership
+    parent = membership.fingerprint if membership else ""
+    return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)
+
+
+def make_steering(settings: Settings, *, settling: Settling, handing: Handing | None, clock: Clock) -> Steering | None:
+    """What asks the node's parent what it wants; None while the node has none."""
+    import random
+
+    from edgewise.node.steering import Steering
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        return None
+    return Steering(
+        settings.node.name,
+        parent=membership.fingerprint,
+        connect=functools.partial(folder.client, membership, folder.credentials(membership)),
+        settling=settling,
+        handing=handing,
+        clock=clock,
+        random=random.random,
+    )
 
 
 def authority_folder(settings: Settings) -> Path:

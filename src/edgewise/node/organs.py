@@ -257,7 +257,7 @@ def make_home_assistant(
     broker: Broker | None,
     *,
     house: House,
-    pipelines: Mapping[str, PipelineRunner],
+    pipelines: Callable[[], Mapping[str, PipelineRunner]],
     repository: ModelRepository,
     clock: Clock = _CLOCK,
 ) -> HomeAssistant | None:
@@ -442,22 +442,47 @@ def make_clips(
 ) -> Clips:
     """What records the clips of all pipelines that ask for it."""
     from edgewise.node.clips import Clips
+
+    clips = Clips(_clips_folder(settings), journal=journal, blobs=blobs, stopped=stopped)
+    for name, pipeline in settings.pipelines.items():
+        if recorder := make_recorder(name, pipeline, settings, clips=clips, lane=lane, clock=clock):
+            clips.recorders[name] = recorder
+    return clips
+
+
+def make_recorder(
+    name: str,
+    pipeline: PipelineSettings,
+    settings: Settings,
+    *,
+    clips: Clips,
+    lane: Callable[[], Lane],
+    clock: Clock = _CLOCK,
+) -> Recorder | None:
+    """What records the clips of a pipeline, not started yet; None for one that asks for none."""
     from edgewise.pipeline.recorder import Recorder
 
-    folder = data_folder(settings) / "journal" / "clips"
-    clips = Clips(folder, journal=journal, blobs=blobs, stopped=stopped)
-    for name, pipeline in settings.pipelines.items():
-        if pipeline.record is not None:
-            clips.recorders[name] = Recorder(
-                name,
-                pipeline.record,
-                folder,
-                clips.keep,
-                clock=clock,
-                lane=lane(),
-                copy_allowed=not pipeline.mask,
-            )
-    return clips
+    if pipeline.record is None:
+        return None
+    return Recorder(
+        name,
+        pipeline.record,
+        _clips_folder(settings),
+        clips.keep,
+        clock=clock,
+        lane=lane(),
+        copy_allowed=not pipeline.mask,
+    )
+
+
+def _clips_folder(settings: Settings) -> Path:
+    return data_folder(settings) / "journal" / "clips"
+
+
+def find_model(name: str, repository: ModelRepository) -> None:
+    """Makes a model known to a repository that is here but was not when the node started; asks no network."""
+    if name not in repository.names() and (folder := zoo.find(name, default_cache())):
+        repository.add(folder)
 
 
 def open_store(settings: Settings, *, clock: Clock = _CLOCK) -> PeopleStore:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
+from edgewise.fleet.wishes import WishStore
 from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
 from edgewise.link.blobs import BlobIntake
 from edgewise.link.intake import Intake
+from edgewise.node.handing import Handing
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
@@ -41,6 +43,7 @@ class Parenting:
         intake: Takes records.
         blobs: Takes blobs, and gives them back.
         fleet: Its children.
+        handing: Hands down what they are to have.
         clock: Time.
         port: Where children reach it; 0 before it listens.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
@@ -70,6 +73,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)

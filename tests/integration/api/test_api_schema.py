@@ -10,7 +10,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 ENDLESS = {"/v1/events/stream", "/v1/observations/stream", "/v1/cameras/{name}/live"}
 # Whether these take a body depends on what a schema cannot say: that bytes are a picture with a face, that data fit a
 # tensor's shape, that a command is one of this device's kind, that a rule compiles, that each channel of a reading has
-# a name, that there is an account to own a token, that text is SQL.
+# a name, that there is an account to own a token, that text is SQL, that a document is one that a node can follow.
 CONTENT_DECIDES = {
     "/v1/models/{name}/predict",
     "/v1/people",
@@ -24,6 +24,8 @@ CONTENT_DECIDES = {
     "/v1/query",
     "/v1/query/export",
     "/v1/sources/{name}/readings",
+    "/v1/nodes/{name}/desired",
+    "/v1/labels/{label}/desired",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",
     "/v2/repository/models/{name}/load",

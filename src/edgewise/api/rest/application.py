@@ -30,6 +30,7 @@ from edgewise.api.rest import (
     accounts,
     cameras,
     clips,
+    desired,
     devices,
     documents,
     events,
@@ -67,6 +68,7 @@ _HANDLERS = (
     *sources.HANDLERS,
     *session.HANDLERS,
     *accounts.HANDLERS,
+    *desired.HANDLERS,
     *documents.HANDLERS,
 )
 
