@@ -148,8 +148,8 @@ def open_cipher(settings: Settings) -> Cipher | None:
 
 
 def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
-    """Forgets consumers that the settings no longer name, so that nothing waits for them: a parent that was left, a lake
-    that is not kept any more, pipelines that are gone. Should one come back, its other side knows how far it had got.
+    """Forgets consumers that the settings no longer name, so that nothing waits for them: a parent that was left, a
+    lake that is not kept any more, pipelines that are gone. Should one come back, its other side knows how far it got.
     """
     gathering = {
         f"{PIPELINE}{name}"
@@ -164,9 +164,8 @@ def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
             or (name.startswith(PIPELINE) and name not in gathering)
         )
         if gone:
-            journal.forget(
-                balance.stream if balance.node == settings.node.name else key_of(balance.node, balance.stream), name
-            )
+            own = balance.node == settings.node.name
+            journal.forget(balance.stream if own else key_of(balance.node, balance.stream), name)
 
 
 def read_journal(settings: Settings) -> DiskReader:
