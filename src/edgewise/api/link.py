@@ -26,6 +26,7 @@ from edgewise.link.base import (
     decode,
     encode,
 )
+from edgewise.link.reports import Told
 from edgewise.trust.refusals import Reason, refusal
 
 if TYPE_CHECKING:
@@ -111,6 +112,13 @@ class Link:
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
 
+    async def _health(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        told = decode(body, Told)
+        if self._parenting.reports.knows(caller.node, told, self._parenting.fleet):
+            return encode(self._parenting.told(caller.node, told))
+        return encode(await self._run(self._parenting.told, caller.node, told))
+
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
         scheme, _, token = _header(request, "authorization").partition(" ")
@@ -155,4 +163,5 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "token"): Link._token,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
+    ("POST", "health"): Link._health,
 }

@@ -38,6 +38,8 @@ _STRICT = {
     "AccountChange",
     "AccountRequest",
     "CommandRequest",
+    "JoinTokenRequest",
+    "NodeChange",
     "PasswordRequest",
     "PredictRequest",
     "PreferencesRequest",

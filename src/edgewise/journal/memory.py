@@ -430,7 +430,9 @@ class MemoryJournal:
         cursor = stream.consumers.get(follower)
         acked, last = cursor.acked if cursor else 0, stream.last
         pending = sum(1 for _ in stream.records(after=acked))
-        told = [Missing(loss.first, loss.last, loss.reason) for loss in stream.losses if loss.consumer in {follower, ""}]
+        told = [
+            Missing(loss.first, loss.last, loss.reason) for loss in stream.losses if loss.consumer in {follower, ""}
+        ]
         dropped = custody.count_missing(told, after=acked, through=last)
         return Standing(stream.node, stream.name, last, acked, pending, dropped)
 

@@ -11,6 +11,7 @@ as what it is.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
+* ``POST health``: ``Told`` → ``Noted`` (``link.reports``). How the child is, and the nodes below it.
 """
 
 from __future__ import annotations

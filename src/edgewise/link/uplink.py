@@ -23,6 +23,7 @@ from edgewise.link.budget import Budget, Priority, priority_of
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
+from edgewise.link.reports import Noted, Telling
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class Uplink:
         budget: What was used of today's before.
         spent: Called now and then with what was used, to be kept for the next start.
         told: Called with each welcome.
+        telling: Tells how the node is, over the same connection.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Uplink:
         budget: Budget,
         spent: Callable[[Budget], None],
         told: Callable[[Welcome], None] | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self._journal = journal
         self._node = node
@@ -93,6 +96,7 @@ class Uplink:
         self._settings = settings
         self._clock = clock
         self._told = told
+        self._telling = telling
         self._calling = Calling("uplink", connect=connect, serve=self._serve, clock=clock, random=random)
         self._stopping = self._calling.stopping
         self._budget = budget
@@ -119,13 +123,26 @@ class Uplink:
         used = self._budget.spend(0, self._time_s()).used
         return UplinkState(self._calling.state, pending, self._sent_records, self._sent_bytes, used)
 
+    @property
+    def clock_ahead_s(self) -> float:
+        """This node's wall clock less its parent's; 0 before the first welcome."""
+        return self._clock.time_ns() / 1e9 - self._time_s() if self._ahead_s else 0.0
+
+    def ends(self) -> dict[str, tuple[int, int]]:
+        """How far each stream that goes up goes, and how far the parent has it."""
+        return {key: (each.last, self._marks.get(key, 0)) for each in self._streams() if (key := self._key(each))}
+
     # The thread.
 
     def _serve(self, client: Client) -> None:
         """Says hello and sends until something fails."""
         self._greet(client)
+        if self._telling:
+            self._telling.begin()
         seen = 0
         while not self._stopping.is_set():
+            if self._telling:
+                self._telling.tell(lambda told: self._ask(client, "/health", told, Noted))
             if any(self._key(each) not in self._marks for each in self._streams()):
                 self._greet(client)  # a child has brought a stream
             try:

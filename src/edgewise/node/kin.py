@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,12 @@ from edgewise.errors import SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
+    from edgewise.fleet.census import NodeState
+    from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
     from edgewise.node.parenting import Parenting
     from edgewise.trust.joining import JoinToken
@@ -41,6 +45,36 @@ def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
     return FleetStore(state, name=settings.node.name, clock=clock)
 
 
+def open_reports(settings: Settings, *, clock: Clock) -> ReportBook:
+    """What the nodes below this one reported. Several processes may open it; the running node writes it.
+
+    Raises:
+        CorruptError: The data is damaged.
+    """
+    from edgewise._lib.state import open_state
+    from edgewise.fleet.reports import MIGRATIONS, ReportBook
+
+    file = Path(settings.node.data) / "fleet" / "reports.db"
+    state = open_state(settings.state, file, component="reports", migrations=MIGRATIONS)
+    try:
+        return ReportBook(state, node=settings.node.name, clock=clock)
+    except BaseException:
+        state.close()
+        raise
+
+
+def read_census(settings: Settings, *, clock: Clock) -> list[NodeState]:
+    """The nodes below this one, as the running node wrote them last; for commands beside it."""
+    from edgewise.fleet.census import census
+
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        return census(fleet, reports.newest(lag_s=reports.lag_s()), root=settings.node.name)
+
+
 def authority_folder(settings: Settings) -> Path:
     """Where the node's certificate authority is kept."""
     return Path(settings.node.data) / "authority"
@@ -50,12 +84,21 @@ def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock) ->
     """What the node is to its children."""
     from edgewise.node.parenting import Parenting
 
-    fleet = open_fleet(settings, clock=clock)
-    try:
-        return Parenting(authority_folder(settings), fleet=fleet, journal=journal, node=settings.node.name, clock=clock)
-    except BaseException:
-        fleet.close()
-        raise
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        parenting = Parenting(
+            authority_folder(settings),
+            fleet=fleet,
+            reports=reports,
+            journal=journal,
+            node=settings.node.name,
+            clock=clock,
+        )
+        opened.pop_all()
+        return parenting
 
 
 def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
@@ -74,7 +117,12 @@ def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
 
 
 def make_uplink(
-    settings: Settings, journal: DiskJournal, *, brings: Callable[[str], bool], clock: Clock
+    settings: Settings,
+    journal: DiskJournal,
+    *,
+    brings: Callable[[str], bool],
+    telling: Callable[[], Telling] | None = None,
+    clock: Clock,
 ) -> Uplink | None:
     """What sends records to the node's parent; None while it has none.
 
@@ -82,6 +130,7 @@ def make_uplink(
         settings: Of the node.
         journal: What is sent.
         brings: Whether a node is below this one.
+        telling: Makes what reports how the node is.
         clock: Time.
     """
     import random
@@ -111,4 +160,5 @@ def make_uplink(
         random=random.random,
         budget=folder.budget(),
         spent=folder.keep_budget,
+        telling=telling() if telling else None,
     )

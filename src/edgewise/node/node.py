@@ -24,6 +24,7 @@ from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
+from edgewise.node.reporting import make_telling
 from edgewise.node.settings import exposure
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
@@ -331,16 +332,22 @@ class Node:
     def _look_at_kin(self) -> None:
         """Sees what commands beside the node changed: children that were removed, a parent that was joined."""
         if self.parenting:
-            self.parenting.fleet.refresh()
+            self.parenting.keep()
         if self.uplink is None:
             try:
-                uplink = kin.make_uplink(self.settings, self.journal, brings=self._brings, clock=self.clock)
+                uplink = kin.make_uplink(
+                    self.settings,
+                    self.journal,
+                    brings=self._brings,
+                    telling=lambda: make_telling(self),
+                    clock=self.clock,
+                )
             except EdgewiseError as error:
                 logger.warning("nothing goes to the parent: %s", error)
                 return
             if uplink:
-                uplink.start()
                 self.uplink = uplink
+                uplink.start()
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
+from edgewise.errors import EdgewiseError, InputError
 from edgewise.link.base import Join, Joined
 from edgewise.link.intake import Intake
 from edgewise.trust.authority import Authority
@@ -14,8 +17,10 @@ from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
 
 if TYPE_CHECKING:
+    from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.base import Custody
+    from edgewise.link.reports import Noted, Told
 
 
 class Parenting:
@@ -24,6 +29,7 @@ class Parenting:
     Args:
         folder: Where its authority is kept.
         fleet: Its children.
+        reports: What they told.
         journal: Keeps their records.
         node: This node's name.
         clock: Time.
@@ -33,6 +39,7 @@ class Parenting:
         verifier: Tells who sends a request.
         intake: Takes records.
         fleet: Its children.
+        reports: What they told of themselves and of those below them.
         clock: Time.
         port: Where children reach it; 0 before it listens.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
@@ -43,11 +50,13 @@ class Parenting:
         folder: Path,
         *,
         fleet: FleetStore,
+        reports: ReportBook,
         journal: Custody,
         node: str,
         clock: Clock,
     ) -> None:
         self.fleet = fleet
+        self.reports = reports
         self.clock = clock
         self._node = node
         self.port = 0
@@ -61,6 +70,7 @@ class Parenting:
             revoked=fleet.is_revoked,
         )
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
+        self._forget_strangers()
 
     def nonce(self) -> str:
         """The nonce for proofs that are made now."""
@@ -71,10 +81,88 @@ class Parenting:
         self.fleet.admit(stranger, request.secret, journal=request.journal)
         return Joined(self._node, self.clock.time_ns() / 1e9)
 
+    def told(self, child: str, told: Told) -> Noted:
+        """Notes what a child reports."""
+        self._hear(child, "")
+        return self.reports.take(child, told, self.fleet, labels=dict(self.fleet.child(child).labels))
+
+    def label(self, node: str, changes: Mapping[str, str | None]) -> None:
+        """Changes labels of a child. Errors as ``label``."""
+        label(self.fleet, node, changes)
+
+    def remove(self, node: str) -> tuple[str, ...]:
+        """Revokes a child; or forgets a node further down, until somebody brings it again.
+
+        Returns:
+            The names that are free now.
+
+        Raises:
+            NotFoundError: No node below this one has that name.
+        """
+        gone = remove(self.fleet, node)
+        self.reports.forget(gone)
+        for name in gone:
+            self.heard.pop(name, None)
+        return gone
+
+    def heard_s(self) -> dict[str, float]:
+        """How long ago each child was heard of, in whatever way."""
+        now_ns = self.clock.time_ns()
+        return {child: max(0, now_ns - heard_ns) / 1e9 for child, (heard_ns, _) in list(self.heard.items())}
+
+    def keep(self) -> None:
+        """Sees what other processes changed, and keeps what was reported; called every few seconds."""
+        if self.fleet.refresh():
+            self._forget_strangers()
+        self.reports.keep()
+
     def close(self) -> None:
-        """Lets the fleet's database go."""
+        """Keeps what was reported, and lets the databases go."""
+        with contextlib.suppress(EdgewiseError):  # it is told again
+            self.reports.keep(at_once=True)
+        self.reports.close()
         self.fleet.close()
+
+    def _forget_strangers(self) -> None:
+        """Lets go of what nodes told that nobody brings any more."""
+        if gone := [node for node in self.reports.nodes() if self.fleet.route(node) is None]:
+            self.reports.forget(gone)
 
     def _hear(self, child: str, version: str) -> None:
         before = self.heard.get(child, (0, ""))
         self.heard[child] = self.clock.time_ns(), version or before[1]
+
+
+def remove(fleet: FleetStore, node: str) -> tuple[str, ...]:
+    """See ``Parenting.remove``; also beside a running node."""
+    way = fleet.route(node)
+    if way is None or way == node:
+        return fleet.remove(node)
+    fleet.release(way, node)
+    return (node,)
+
+
+def label(fleet: FleetStore, node: str, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+    """Changes labels of a child; also beside a running node.
+
+    Args:
+        fleet: The children.
+        node: Which.
+        changes: Values by key; None removes one.
+
+    Returns:
+        All its labels.
+
+    Raises:
+        NotFoundError: There is no such node.
+        InputError: It is the child of another node; or a node cannot have these labels.
+    """
+    way = fleet.route(node)
+    if way not in {None, node}:
+        raise InputError(
+            f"{node} is no child of this node; {way} brings it",
+            hint=f"Its labels are kept by its parent: edgewise nodes label {node} … there.",
+            name=node,
+        )
+    wanted = {**fleet.child(node).labels, **changes}
+    return fleet.label(node, {key: value for key, value in wanted.items() if value is not None}).labels

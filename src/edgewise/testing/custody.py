@@ -24,7 +24,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edgewise._lib.clock import Clock, ManualClock
 from edgewise.errors import ClosedError, ConflictError, InputError, NotFoundError, StorageFullError
-from edgewise.journal.base import Batch, Counting, Custody, Missing, Packed, Reason, Standing, StreamSettings, StreamState
+from edgewise.journal.base import (
+    Batch,
+    Counting,
+    Custody,
+    Missing,
+    Packed,
+    Reason,
+    Standing,
+    StreamSettings,
+    StreamState,
+)
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.packed import pack
 from edgewise.testing.journal import ROOMY, TIGHT, FullJournal, entries, joined, numbers, unbalanced

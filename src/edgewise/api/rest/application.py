@@ -34,6 +34,7 @@ from edgewise.api.rest import (
     documents,
     events,
     models,
+    nodes,
     people,
     rules,
     session,
@@ -64,6 +65,7 @@ _HANDLERS = (
     *sources.HANDLERS,
     *session.HANDLERS,
     *accounts.HANDLERS,
+    *nodes.HANDLERS,
     *documents.HANDLERS,
 )
 
