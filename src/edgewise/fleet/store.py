@@ -324,6 +324,12 @@ class FleetStore:
         return True
 
     @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Makes several changes one: all of them or none, and one wait for the disk."""
+        with self._changing():
+            yield
+
+    @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """A transaction, begun on what is in the database now. Inside, memory is changed along with it; when that
         fails it is read anew. Reading all of it after each change would make the thousandth node to join wait for a
