@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MAX_NODES = 10_000
 _SHOW_S = 5.0
 _STACK_BYTES = 256 * 1024
+_SWITCH_S = 0.1
 
 
 def simulate(
@@ -51,6 +53,7 @@ def simulate(
             "These numbers cannot be", hint=f"Up to {MAX_NODES} nodes, 1000 readings a second, a day; churn 0 to 1."
         )
     threading.stack_size(_STACK_BYTES)  # each node has a thread, and needs little of it
+    sys.setswitchinterval(_SWITCH_S)  # who waits for the interpreter looks this often: hundreds do after a pause
     names = [f"sim-{secrets.token_hex(3)}-{number:05}" for number in range(1, nodes + 1)]
     with _invited(names, parent, tokens, config, keep=keep) as (url, joining):
         figures, back = _run(url, names, joining, rate=rate, seconds=seconds, churn=churn, storm=storm, json=json)
