@@ -90,6 +90,16 @@ def own_state(report: Report) -> NodeState:
     return NodeState(report.node, "", {}, 0, judge(report, age_s=0.0), 0.0, report)
 
 
+def parents_of(nodes: Iterable[NodeState]) -> dict[str, str]:
+    """Whose child each node is."""
+    return {node.name: node.parent for node in nodes}
+
+
+def ages_of(nodes: Iterable[NodeState]) -> dict[str, float]:
+    """How long ago each node that ever reported did."""
+    return {node.name: node.age_s for node in nodes if node.age_s >= 0}
+
+
 def below(nodes: Iterable[NodeState], name: str) -> list[NodeState]:
     """The nodes right below a node."""
     return [node for node in nodes if node.parent == name]

@@ -85,6 +85,10 @@ class ReportBook:
         state: Opened with ``MIGRATIONS``; closed with the book.
         node: This node's name: the parent of who tells of itself.
         clock: Time.
+
+    Attributes:
+        revision: See ``link.reports.Below``.
+        urgent: The same.
     """
 
     def __init__(self, state: State, *, node: str, clock: Clock) -> None:
@@ -95,7 +99,7 @@ class ReportBook:
         self._entries: dict[str, _Entry] = {}
         self._counted: dict[str, dict[StreamName, tuple[Standing, int]]] = {}
         self._streams = 0
-        self._revision = 0
+        self.revision = 0
         self._kept_revision = 0
         self._kept_s = clock.monotonic()
         self.urgent = 0
@@ -182,7 +186,7 @@ class ReportBook:
         """See ``link.reports.Below``."""
         now_s = self._clock.monotonic()
         with self._lock:
-            if revision >= self._revision:
+            if revision >= self.revision:
                 return Page(revision)
             fresh: list[tuple[int, Report | Counted]] = [
                 (entry.revision, _aged(entry, now_s)) for entry in self._entries.values() if entry.revision > revision
@@ -193,7 +197,7 @@ class ReportBook:
                 for standing, number in streams.values()
                 if number > revision
             ]
-            newest = self._revision
+            newest = self.revision
         fresh.sort(key=lambda pair: pair[0])
         taken = _fitting([each for _, each in fresh])
         more = taken < len(fresh)
@@ -213,7 +217,7 @@ class ReportBook:
         if not at_once and now_s - self._kept_s < KEEP_S:
             return False
         with self._lock:
-            since, until = self._kept_revision, self._revision
+            since, until = self._kept_revision, self.revision
             reports = [
                 (node, now_ns - int((now_s - entry.made_s) * 1e9), entry.report)
                 for node, entry in self._entries.items()
@@ -249,11 +253,11 @@ class ReportBook:
                 continue
             entry = self._entries[report.node] = _Entry()
             entry.report, entry.made_s = report, now_s - max(0, now_ns - int(seen_ns)) / 1e9
-            self._revision += 1
-            entry.revision = self._revision
+            self.revision += 1
+            entry.revision = self.revision
         for row in counted:
             self._count(_counted(row))
-        self._kept_revision = self._revision
+        self._kept_revision = self.revision
 
     # Parts, under the lock.
 
@@ -269,8 +273,8 @@ class ReportBook:
             self.urgent += 1
         entry.report, entry.made_s = report, made_s
         entry.usage.append(Usage(report.resources.cpu, report.resources.rss_bytes))
-        self._revision += 1
-        entry.revision = self._revision
+        self.revision += 1
+        entry.revision = self.revision
 
     def _count(self, counted: Counted) -> None:
         streams = self._counted.setdefault(counted.by, {})
@@ -279,8 +283,8 @@ class ReportBook:
             if self._streams >= _MAX_STREAMS:
                 return
             self._streams += 1
-        self._revision += 1
-        streams[name] = counted.standing, self._revision
+        self.revision += 1
+        streams[name] = counted.standing, self.revision
 
 
 def _aged(entry: _Entry, now_s: float) -> Report:

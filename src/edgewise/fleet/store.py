@@ -99,6 +99,10 @@ class FleetStore:
         """All children, by name."""
         return sorted(self._children.values(), key=lambda child: child.name)
 
+    def count(self) -> int:
+        """How many children there are."""
+        return len(self._children)
+
     def routes(self) -> dict[str, str]:
         """The child by the name of each node below this one, children themselves included."""
         with self._lock:

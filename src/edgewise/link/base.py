@@ -99,11 +99,14 @@ class Welcome(msgspec.Struct, frozen=True):
         parent: Its name.
         time_s: The parent's wall clock, seconds since the Unix epoch.
         marks: How far the parent has each of the streams.
+        spread_s: A child that loses this connection comes back after a part of so many seconds, drawn at random: the
+            parent knows how many there are.
     """
 
     parent: str
     time_s: float
     marks: _Streams
+    spread_s: float = 0.0
 
 
 class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,6 +24,9 @@ from edgewise.trust.names import NodeName
 EVERY_S = 15.0
 """A node tells its parent so often, when nothing changes."""
 
+_PASS_ON = 3
+"""What nodes below told waits a third of that: with each node on the way it gets older."""
+
 METERED_EVERY_S = 300.0
 """The same where each byte costs."""
 
@@ -160,6 +163,11 @@ class Below(Protocol):
         """Grows when a node below tells something that should not wait."""
         ...
 
+    @property
+    def revision(self) -> int:
+        """Grows with everything that a node below tells."""
+        ...
+
     def since(self, revision: int) -> Page:
         """What came after a revision (0 for all), as much as one request takes."""
         ...
@@ -169,6 +177,7 @@ class NobodyBelow:
     """Of a node without children."""
 
     urgent = 0
+    revision = 0
 
     def since(self, revision: int) -> Page:
         """Nothing."""
@@ -227,7 +236,8 @@ class Telling:
             EdgewiseError: As ``ask``.
         """
         alarm = (self._alarm(), self._below.urgent)
-        if self._deaf or (self._clock.monotonic() < self._due_s and alarm == self._told_alarm):
+        early_s = self._every_s - self._every_s / _PASS_ON if self._below.revision > self._revision else 0.0
+        if self._deaf or (self._clock.monotonic() < self._due_s - early_s and alarm == self._told_alarm):
             return
         more = True
         try:

@@ -166,7 +166,7 @@ class Uplink:
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
-        self._calling.connected()
+        self._calling.connected(spread_s=welcome.spread_s)
         if self._told:
             self._told(welcome)
 

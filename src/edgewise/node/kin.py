@@ -14,6 +14,7 @@ from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
     from edgewise.fleet.census import NodeState
+    from edgewise.fleet.proof import Proof
     from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.disk import DiskJournal
@@ -73,6 +74,26 @@ def read_census(settings: Settings, *, clock: Clock) -> list[NodeState]:
         reports = open_reports(settings, clock=clock)
         opened.callback(reports.close)
         return census(fleet, reports.newest(lag_s=reports.lag_s()), root=settings.node.name)
+
+
+def prove_tree(settings: Settings, *, clock: Clock) -> Proof:
+    """The audit of this node and all below it, as the running node wrote down what they counted; for commands beside
+    it. Errors as ``organs.read_journal``.
+    """
+    from edgewise.fleet.census import ages_of, census, parents_of
+    from edgewise.fleet.proof import prove
+    from edgewise.node.organs import read_journal
+
+    root = settings.node.name
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        counted, nodes = reports.counted(), census(fleet, reports.newest(), root=root)
+        journal = read_journal(settings)
+        opened.callback(journal.close)
+        return prove(journal.audit(), counted, root=root, parents=parents_of(nodes), ages=ages_of(nodes))
 
 
 def authority_folder(settings: Settings) -> Path:

@@ -14,8 +14,9 @@ from msgspec import Meta
 from edgewise.api.rest.context import Context, Injected, blocking, note
 from edgewise.api.rest.events import MAX_LIMIT, SEQUENCE_MAX, EventList, page_of
 from edgewise.errors import NotFoundError
-from edgewise.fleet.census import NodeState, below, census, own_state
+from edgewise.fleet.census import NodeState, ages_of, below, census, own_state, parents_of
 from edgewise.fleet.health import Reason, Status
+from edgewise.fleet.proof import Line, prove
 from edgewise.fleet.selector import MAX_SELECTOR, parse
 from edgewise.journal.custody import key_of
 from edgewise.link.reports import Report
@@ -26,6 +27,7 @@ from edgewise.trust.joining import MAX_LABELS, MAX_VALID_S, Invitation, Label
 _TAGS = ["nodes"]
 MAX_NODES_LIMIT = 1000
 _MAX_BELOW = 1000
+_MAX_LINES = 10_000
 _Name = Annotated[str, Meta(max_length=64)]
 _Labels = Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)]
 _StreamName = Literal["events", "decisions", "readings"]
@@ -145,6 +147,63 @@ class NewJoinToken(msgspec.Struct, frozen=True):
     text: str
     fingerprint: str
     port: int
+
+
+class TreeLine(msgspec.Struct, frozen=True):
+    """One stream of one node: produced = here + pending + dropped, when ``balanced``.
+
+    Attributes:
+        produced: Records that its node had made ``age_s`` ago; as many as are known, when it was never ``counted``.
+        here: Of them, those that came here.
+        landed: Of those, the ones in the lake; null where there is none.
+        pending: On their way, at the nodes of ``at``.
+        dropped: In ledgers.
+        missing: Handed over, and not where they were handed to.
+        problems: What does not add up.
+    """
+
+    node: str
+    stream: str
+    produced: int
+    here: int
+    landed: int | None
+    pending: int
+    at: dict[str, int]
+    dropped: int
+    missing: int
+    counted: bool
+    age_s: float
+    balanced: bool
+    problems: list[str]
+
+
+class TreeAudit(msgspec.Struct, frozen=True):
+    """The audit of this node and all below it.
+
+    Attributes:
+        balanced: Whether every record that is known of is accounted for.
+        lines: By node and stream; those that do not balance first. At most 10,000.
+        unheard: Nodes that never counted anything, so what they hold is not known.
+    """
+
+    balanced: bool
+    lines: list[TreeLine]
+    unheard: list[str]
+
+
+@get("/v1/journal/audit/tree", tags=_TAGS)
+@blocking
+def audit_tree(context: Injected) -> TreeAudit:
+    """Proves over the whole tree that every record is here, on its way, or in a ledger with its reason.
+
+    What nodes below hold is as they counted it with their newest report.
+    """
+    node, parenting = context.node, context.node.parenting
+    counted, nodes = (parenting.reports.counted() if parenting else []), _census(context)
+    root = node.settings.node.name
+    proof = prove(node.journal.audit(), counted, root=root, parents=parents_of(nodes), ages=ages_of(nodes))
+    lines = sorted(proof.lines, key=lambda line: line.balanced)[:_MAX_LINES]
+    return TreeAudit(proof.balanced, [_tree_line(line) for line in lines], list(proof.unheard))
 
 
 @get("/v1/nodes", tags=_TAGS)
@@ -308,6 +367,24 @@ def _summary(node: NodeState, *, root: str) -> NodeSummary:
     )
 
 
+def _tree_line(line: Line) -> TreeLine:
+    return TreeLine(
+        node=line.node,
+        stream=line.stream,
+        produced=line.produced,
+        here=line.here,
+        landed=line.landed,
+        pending=line.pending,
+        at={hop.node: hop.pending for hop in line.at},
+        dropped=line.dropped,
+        missing=line.missing,
+        counted=line.counted,
+        age_s=round(line.age_s, 1),
+        balanced=line.balanced,
+        problems=list(line.problems),
+    )
+
+
 def _token(invitation: Invitation) -> JoinTokenSummary:
     return JoinTokenSummary(
         invitation.id, invitation.node, invitation.labels, invitation.expires_ns, bool(invitation.used_by)
@@ -315,6 +392,7 @@ def _token(invitation: Invitation) -> JoinTokenSummary:
 
 
 HANDLERS = (
+    audit_tree,
     list_nodes,
     read_node,
     list_node_events,
