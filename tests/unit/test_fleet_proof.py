@@ -138,7 +138,9 @@ def test_a_count_that_does_not_add_up_is_never_called_balanced(
     parents = {"device": "center"}
     assert prove(center, [right], root="center", parents=parents, ages={}).balanced
     if last + error >= 0:
-        assert not prove(center, [wrong], root="center", parents=parents, ages={}).balanced
+        proof = prove(center, [wrong], root="center", parents=parents, ages={})
+        assert not proof.balanced
+        assert proof.lines[0].problems
     lost = [Balance("device", "events", "", acked + 1, acked, 0, 0)]
     assert not prove(lost, [right], root="center", parents=parents, ages={}).balanced
 

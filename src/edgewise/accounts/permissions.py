@@ -178,7 +178,6 @@ ROUTES: tuple[Route, ...] = (
     # The nodes below this one: who they are is an admin's to say.
     Route("GET", "/v1/nodes", _READ),
     Route("GET", "/v1/nodes/{name}", _READ),
-    Route("GET", "/v1/nodes/{name}/events", _READ),
     Route("PATCH", "/v1/nodes/{name}", _ADMIN, "nodes.changed"),
     Route("DELETE", "/v1/nodes/{name}", _ADMIN, "nodes.removed"),
     Route("GET", "/v1/join-tokens", _ADMIN),

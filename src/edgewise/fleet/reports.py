@@ -31,6 +31,7 @@ _HISTORY = 40  # samples of processor and memory: ten minutes
 _MAX_STREAMS = 1 << 17  # counted of all nodes together, as many as a journal has
 _COUNTED_BYTES = 96
 _MAX_REFUSED = 16
+_SLICE = 100  # rows of a transaction, so that who forgets a node does not wait for thousands
 
 StreamName = tuple[str, str]
 
@@ -229,13 +230,14 @@ class ReportBook:
                 for standing, number in streams.values()
                 if number > since
             ]
-        with self._state.transaction():
-            for node, seen_ns, report in reports:
-                text = msgspec.json.encode(report).decode()
-                self._state.execute(_SQL["keep_report"], node=node, seen_ns=seen_ns, report=text)
-            for by, standing in counted:
-                self._state.execute(_SQL["keep_counted"], counted_by=by, **_columns(standing))
-            self._state.execute(_SQL["keep_kept"], now_ns=now_ns)
+        for first in range(0, max(len(reports), len(counted), 1), _SLICE):
+            with self._state.transaction():
+                for node, seen_ns, report in reports[first : first + _SLICE]:
+                    text = msgspec.json.encode(report).decode()
+                    self._state.execute(_SQL["keep_report"], node=node, seen_ns=seen_ns, report=text)
+                for by, standing in counted[first : first + _SLICE]:
+                    self._state.execute(_SQL["keep_counted"], counted_by=by, **_columns(standing))
+        self._state.execute(_SQL["keep_kept"], now_ns=now_ns)
         self._kept_revision, self._kept_s = until, now_s
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
@@ -12,13 +12,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from edgewise.api.rest.context import Context, Injected, blocking, note
-from edgewise.api.rest.events import MAX_LIMIT, SEQUENCE_MAX, EventList, page_of
 from edgewise.errors import NotFoundError
 from edgewise.fleet.census import NodeState, ages_of, below, census, own_state, parents_of
 from edgewise.fleet.health import Reason, Status
 from edgewise.fleet.proof import Line, prove
 from edgewise.fleet.selector import MAX_SELECTOR, parse
-from edgewise.journal.custody import key_of
 from edgewise.link.reports import Report
 from edgewise.node.parenting import Parenting
 from edgewise.node.reporting import make_report
@@ -30,7 +28,6 @@ _MAX_BELOW = 1000
 _MAX_LINES = 10_000
 _Name = Annotated[str, Meta(max_length=64)]
 _Labels = Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)]
-_StreamName = Literal["events", "decisions", "readings"]
 
 
 class UsageSeries(msgspec.Struct, frozen=True):
@@ -235,24 +232,6 @@ def read_node(name: FromPath[str], context: Injected) -> NodeDetail:
     return NodeDetail(_summary(state, root=root), state.report, [each.name for each in below(nodes, name)][:_MAX_BELOW])
 
 
-@get("/v1/nodes/{name:str}/events", tags=_TAGS)
-@blocking
-def list_node_events(
-    name: FromPath[str],
-    context: Injected,
-    stream: FromQuery[_StreamName] = "events",
-    before: Annotated[int, QueryParameter(ge=0, le=SEQUENCE_MAX)] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 100,
-) -> EventList:
-    """What came from a node and is kept here, newest first."""
-    own = name == context.node.settings.node.name
-    _state(name, _census(context), context)
-    key = stream if own else key_of(name, stream)
-    if not context.node.journal.mark(name, stream):
-        return EventList([], 0)
-    return page_of(context, key, after=0, before=before, limit=limit, kind="")
-
-
 @patch("/v1/nodes/{name:str}", tags=_TAGS)
 @blocking
 def change_node(
@@ -395,7 +374,6 @@ HANDLERS = (
     audit_tree,
     list_nodes,
     read_node,
-    list_node_events,
     change_node,
     remove_node,
     list_join_tokens,
