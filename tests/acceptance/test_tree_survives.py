@@ -232,6 +232,35 @@ def test_a_gateway_sends_on_what_it_made_of_readings_instead_of_them(tree: Tree)
     until(lambda: len(tree.gateway.records(node="device")) == 31)
 
 
+def test_the_center_sees_the_whole_tree_and_proves_that_nothing_is_missing(tree: Tree) -> None:
+    tree.device.push(1, 2, 3)
+    tree.gateway.push(10)
+    until(tree.arrived)
+    until(lambda: tree.arrived("gateway"))
+
+    def seen() -> dict[str, tuple[str, str]]:
+        nodes = httpx.get(f"{tree.center.node.address}/v1/nodes", timeout=PATIENCE_S).json()["nodes"]
+        return {node["name"]: (node["parent"], node["status"]) for node in nodes}
+
+    assert until(lambda: seen() == {"device": ("gateway", "ok"), "gateway": ("center", "ok")})
+
+    def audited() -> dict[str, Any]:
+        return json.loads(tree.center.command("journal", "audit", "--tree", "--json"))
+
+    def known() -> list[tuple[str, int, int, bool]]:
+        lines = [line for line in audited()["lines"] if line["stream"] == "readings"]
+        return [(line["node"], line["produced"], line["here"], line["counted"]) for line in lines if line["produced"]]
+
+    until(lambda: known() == [("device", 3, 3, True), ("gateway", 1, 1, True)])
+    tree.center.node.kill()
+    assert audited()["balanced"]  # from what it wrote, and what is on its disk
+    listed = json.loads(tree.center.command("nodes", "list", "--json"))
+    assert [(node["name"], node["parent"]) for node in listed] == [("device", "gateway"), ("gateway", "center")]
+    assert "device" in tree.center.command("nodes", "tree")
+    tree.center.node.start()
+    assert {node: parent for node, (parent, _) in seen().items()} == {"device": "gateway", "gateway": "center"}
+
+
 def test_a_removed_child_is_refused_within_seconds(tree: Tree) -> None:
     tree.device.push(1)
     until(tree.arrived)

@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 pytestmark = [pytest.mark.browser, pytest.mark.zoo]
 
-PAGES = ["try", "live", "events", "people", "models", "system", "accounts"]
+PAGES = ["try", "live", "events", "people", "models", "nodes", "system", "accounts"]
 # What is on a page once it has loaded its data.
 LOADED = {
     "try": ".panel",
@@ -17,6 +17,7 @@ LOADED = {
     "events": ".segments",
     "people": ".threshold input",
     "models": ".model",
+    "nodes": ".empty",
     "system": "table",
     "accounts": ".empty",
 }

@@ -1,26 +1,50 @@
-"""docs/fleet.md: its settings allow what it says, its document is one, and the table names all that may be set."""
+"""The page on the fleet: its commands are taken, and what it says of statuses and routes is so."""
+
+from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
-from edgewise.fleet.desired import write
-from edgewise.link.base import SECTIONS
-from edgewise.node.desired import combine, parse
-from edgewise.node.settings import load
+import pytest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
-ALLOWED, DOCUMENT = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+from edgewise.accounts.permissions import ROUTES
+from edgewise.cli import app
+from edgewise.fleet.health import GONE, HOT_C, LATE, LOW_DISK_BYTES, Status
+from edgewise.fleet.selector import parse
+from edgewise.link.reports import EVERY_S, METERED_EVERY_S
 
-
-def test_the_document_of_the_page_counts_on_a_node_that_allows_it(tmp_path):
-    file = tmp_path / "edgewise.yaml"
-    file.write_text(f"{ALLOWED}devices: {{lamp: {{kind: light}}}}\n")
-    own = load(file, environment={})
-    combined = combine(own, write(parse(DOCUMENT, file="press.yaml")), by="center")
-    assert combined.refused == ()
-    assert set(combined.settings.pipelines) == {"gate", "boiler"}
-    assert [rule.name for rule in combined.settings.rules] == ["light"]
+PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+COMMANDS = re.findall(r"^\$ edgewise (.*)$", PAGE, re.MULTILINE)
 
 
-def test_the_table_names_all_that_a_parent_may_set():
-    assert re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE) == list(SECTIONS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page_is_taken(command: str) -> None:
+    app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
+
+
+def test_statuses_and_their_bounds_are_as_told() -> None:
+    assert [line.split("`")[1] for line in PAGE.splitlines() if re.match(r"\| `(ok|late|failing|gone)`", line)] == list(
+        Status
+    )
+    assert (LATE, GONE, HOT_C, LOW_DISK_BYTES) == (2.5, 8, 90.0, 200_000_000)
+    assert (EVERY_S, METERED_EVERY_S) == (15.0, 300.0)
+
+
+def test_the_terms_of_the_page_are_selectors() -> None:
+    table = PAGE.partition("| term |")[2].partition("\n\n")[0]
+    terms = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(terms) == 4
+    assert len(parse(",".join(terms)).terms) == 4
+
+
+def test_the_routes_of_the_page_need_what_it_says() -> None:
+    table = PAGE.partition("| route |")[2].partition("\n\n")[0]
+    told = re.findall(r"^\| (`[^|]+`) \|[^|]+\| `(\w+)` \|", table, re.MULTILINE)
+    assert len(told) == 8
+    known = {(route.method, re.sub(r"\{\w+\}", "{}", route.path)): route.permission for route in ROUTES}
+    for words, permission in told:
+        path = re.search(r"/[^`?]+", words)
+        assert path
+        for method in re.findall(r"[A-Z]{3,}(?=[`\s])", words.replace("NAME", "")):
+            assert known[method, re.sub(r"\{\w+\}", "{}", path[0])] == permission

@@ -190,6 +190,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/tokens", _ADMIN, "tokens.created"),
     Route("DELETE", "/v1/tokens/{token_id}", _ADMIN, "tokens.revoked"),
     Route("GET", "/v1/audit", _ADMIN),
+    # The nodes below this one: who they are is an admin's to say.
+    Route("GET", "/v1/nodes", _READ),
+    Route("GET", "/v1/nodes/{name}", _READ),
+    Route("PATCH", "/v1/nodes/{name}", _ADMIN, "nodes.changed"),
+    Route("DELETE", "/v1/nodes/{name}", _ADMIN, "nodes.removed"),
+    Route("GET", "/v1/join-tokens", _ADMIN),
+    Route("POST", "/v1/join-tokens", _ADMIN, "join_tokens.created"),
+    Route("DELETE", "/v1/join-tokens/{token_id}", _ADMIN, "join_tokens.revoked"),
+    Route("GET", "/v1/journal/audit/tree", _READ),
 )
 
 

@@ -29,6 +29,7 @@ from edgewise.link.base import (
     decode,
     encode,
 )
+from edgewise.link.reports import Told
 from edgewise.trust.refusals import Reason, refusal
 from edgewise.trust.sessions import HEADER, NEW
 
@@ -139,6 +140,13 @@ class Link:
         await self._run(self._parenting.handing.hear, caller.node, reports)
         return b""
 
+    async def _health(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        told = decode(body, Told)
+        if self._parenting.reports.knows(caller.node, told, self._parenting.fleet):
+            return encode(self._parenting.told(caller.node, told))
+        return encode(await self._run(self._parenting.told, caller.node, told))
+
     async def _proved(self, request: Request, *, max_bytes: int) -> tuple[Caller, bytes]:
         """Who sends a request, and its body: the head is proved before the body is read."""
         if (session := _header(request, HEADER)) not in {"", NEW}:
@@ -209,4 +217,5 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("DELETE", "blobs"): Link._blobs,
     ("GET", "desired"): Link._desired,
     ("POST", "state"): Link._state,
+    ("POST", "health"): Link._health,
 }

@@ -39,6 +39,8 @@ _STRICT = {
     "AccountRequest",
     "CommandRequest",
     "ExportRequest",
+    "JoinTokenRequest",
+    "NodeChange",
     "PasswordRequest",
     "PredictRequest",
     "PreferencesRequest",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import gc
 import ipaddress
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 HEADER_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 30
+LINK_KEEP_ALIVE_S = 600
+"""Where children call: a child that pays for each byte is silent for minutes, and a handshake costs more than a report.
+"""
 MAX_CONNECTIONS = 512
 SHUTDOWN_S = 3
 # How often the certificate is looked at: it is renewed with a month to go.
@@ -397,7 +401,8 @@ class Secure:
 
     async def listen(self, server: uvicorn.Server) -> None:
         """Takes connections from now on."""
-        config, loop = server.config, asyncio.get_running_loop()
+        config, loop = copy.copy(server.config), asyncio.get_running_loop()
+        config.timeout_keep_alive = LINK_KEEP_ALIVE_S
         make: Any = config.http_protocol_class
         protocol = functools.partial(
             make, config=config, server_state=server.server_state, app_state=server.lifespan.state

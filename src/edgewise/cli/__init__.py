@@ -71,6 +71,7 @@ _COMMANDS = (
     ("join", "join:join", "Make this node a child of another."),
     ("leave", "join:leave", "End being a child; what was recorded stays."),
     ("nodes", "nodes:app", "The nodes below this one."),
+    ("simulate", "simulate:simulate", "Many small nodes that join a parent, to see how it bears them."),
     ("config", "config:app", "Check and show settings."),
     ("doctor", "doctor:doctor", "What this machine can do, and what mends the rest."),
     ("capacity", "capacity:capacity", "How many more cameras fit on this machine."),

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
+from cyclopts import Parameter
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
+
+if TYPE_CHECKING:
+    from edgewise.fleet.proof import Line
 
 app = cyclopts.App(name="journal", help="Look into the node's journal.", result_action="return_value")
 
 
 @app.command
-def audit(*, config: ConfigFile = None, json: JsonFlag = False) -> int:
+def audit(
+    *,
+    tree: Annotated[bool, Parameter(negative="", help="Of this node and all below it.")] = False,
+    config: ConfigFile = None,
+    json: JsonFlag = False,
+) -> int:
     """Count every stream anew and prove: produced = delivered + pending + dropped.
+
+    With --tree: of every node below this one, that what it produced is here, on its way, or in a ledger. What nodes
+    below hold is as they counted it with their newest report, which the running node writes down every half minute.
 
     Ends with exit code 1 when a stream does not balance. Safe to run beside a running node.
     """
     from edgewise.node.organs import read_journal
 
+    if tree:
+        return _audit_tree(config, json=json)
     journal = read_journal(load_settings(config))
     try:
         balances, losses = journal.audit(), journal.losses()
@@ -55,6 +71,51 @@ def audit(*, config: ConfigFile = None, json: JsonFlag = False) -> int:
         )
     output.note("[green]Balanced.[/]" if balanced else "[red]Not balanced.[/]")
     return 0 if balanced else 1
+
+
+def _audit_tree(config: Path | None, *, json: bool) -> int:
+    from edgewise._lib.clock import SystemClock
+    from edgewise.node.kin import prove_tree
+
+    proof = prove_tree(load_settings(config), clock=SystemClock())
+    if json:
+        output.show_json(
+            {
+                "balanced": proof.balanced,
+                "lines": [{**_facts(line), "balanced": line.balanced} for line in proof.lines],
+                "unheard": proof.unheard,
+            }
+        )
+        return 0 if proof.balanced else 1
+    output.show_table(
+        ("node", "stream", "produced", "here", "in the lake", "on its way", "dropped", "counted", "balanced"),
+        [
+            (
+                line.node,
+                line.stream,
+                line.produced if line.counted else f"{line.produced} or more",
+                line.here,
+                "" if line.landed is None else line.landed,
+                f"{line.pending} at {', '.join(hop.node for hop in line.at)}" if line.at else 0,
+                line.dropped,
+                f"{line.age_s:.0f} s ago" if line.counted else "never",
+                "yes" if line.balanced else "NO",
+            )
+            for line in proof.lines
+            if line.produced
+        ],
+    )
+    for line in proof.lines:
+        for problem in line.problems:
+            output.note(f"[red]{line.node}/{line.stream}[/]: {escape(problem)}")
+    if proof.unheard:
+        output.note(f"[yellow]What these hold is not known[/]: {', '.join(proof.unheard)} never counted anything.")
+    output.note("[green]Balanced.[/]" if proof.balanced else "[red]Not balanced.[/]")
+    return 0 if proof.balanced else 1
+
+
+def _facts(line: Line) -> dict[str, object]:
+    return {name: getattr(line, name) for name in line.__struct_fields__}
 
 
 @app.command

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import secrets
-from typing import Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from cyclopts import Parameter
@@ -13,6 +16,9 @@ from cyclopts import Parameter
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 from edgewise.errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    from edgewise.fleet.store import FleetStore
 
 app = cyclopts.App(name="token", help="Tokens with which other nodes join this one.", result_action="return_value")
 
@@ -79,3 +85,61 @@ def _labels(words: list[str]) -> dict[str, str]:
             raise InputError(f"{word!r} is no label", hint="Write KEY=VALUE, such as site=hall.")
         labels[name] = value
     return labels
+
+
+@app.command(name="list")
+def list_(*, config: ConfigFile = None, json: JsonFlag = False) -> None:
+    """List the join tokens that are out and those used not long ago, but for their secrets."""
+    with opened_fleet(config) as fleet:
+        invitations = fleet.invitations()
+    if json:
+        output.show_json(
+            [
+                {
+                    "id": each.id,
+                    "node": each.node,
+                    "labels": each.labels,
+                    "expires_ns": each.expires_ns,
+                    "used": bool(each.used_by),
+                }
+                for each in invitations
+            ]
+        )
+        return
+    if not invitations:
+        output.note("No token is out: edgewise token create")
+        return
+    output.show_table(
+        ("id", "node", "labels", "until", "used"),
+        [
+            (
+                each.id,
+                each.node or "any",
+                ", ".join(f"{name}={value}" for name, value in sorted(each.labels.items())),
+                output.moment(each.expires_ns),
+                "yes" if each.used_by else "",
+            )
+            for each in invitations
+        ],
+    )
+
+
+@app.command
+def revoke(token_id: str, /, *, config: ConfigFile = None) -> None:
+    """Make a join token worth nothing, by its id. A node that joined with it stays: edgewise nodes remove."""
+    with opened_fleet(config) as fleet:
+        gone = fleet.withdraw(token_id)
+    output.out().print(f"The token {gone.id} is worth nothing now", markup=False)
+
+
+@contextlib.contextmanager
+def opened_fleet(config: Path | None) -> Iterator[FleetStore]:
+    """The node's children, closed afterwards."""
+    from edgewise._lib.clock import SystemClock
+    from edgewise.node.kin import open_fleet
+
+    fleet = open_fleet(load_settings(config), clock=SystemClock())
+    try:
+        yield fleet
+    finally:
+        fleet.close()

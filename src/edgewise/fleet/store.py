@@ -17,6 +17,7 @@ from edgewise._lib.clock import Clock
 from edgewise._lib.sqlite import read_statements
 from edgewise._lib.state import Row, State
 from edgewise.errors import ConflictError, NotFoundError, TooLargeError
+from edgewise.fleet.selector import check_labels
 from edgewise.trust import joining, rotation, subtree
 from edgewise.trust.joining import Invitation, JoinToken
 from edgewise.trust.proof import Stranger
@@ -63,6 +64,10 @@ class FleetStore:
         self._name = name
         self._clock = clock
         self._lock = threading.RLock()
+        self._revision = 0
+        self._children: dict[str, Child] = {}
+        self._revoked: frozenset[str] = frozenset()
+        self._tree = subtree.Tree(name)
         self._load()
 
     @property
@@ -102,7 +107,16 @@ class FleetStore:
 
     def children(self) -> list[Child]:
         """All children, by name."""
-        return list(self._children.values())
+        return sorted(self._children.values(), key=lambda child: child.name)
+
+    def count(self) -> int:
+        """How many children there are."""
+        return len(self._children)
+
+    def routes(self) -> dict[str, str]:
+        """The child by the name of each node below this one, children themselves included."""
+        with self._lock:
+            return self._tree.routes
 
     def below(self, child: str) -> list[str]:
         """The nodes that a child brings, itself among them, by name."""
@@ -155,6 +169,34 @@ class FleetStore:
             )
         return token
 
+    def invitation(self, secret: bytes) -> Invitation:
+        """What is kept of a join token.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if row := self._state.one(_SQL["invitation"], digest=joining.digest_of(secret)):
+            return _invitation(row)
+        raise NotFoundError("There is no such join token", hint="See: edgewise token list", kind="token")
+
+    def withdraw(self, digest: str) -> Invitation:
+        """Makes a join token worth nothing; who joined with it stays.
+
+        Args:
+            digest: The beginning of the invitation's, as much as tells it from others.
+
+        Raises:
+            NotFoundError: No token has it, or several have.
+        """
+        found = [each for each in self.invitations() if digest and each.digest.startswith(digest)]
+        if len(found) != 1:
+            raise NotFoundError(
+                f"No join token has the id {digest[:64]!r}", hint="See: edgewise token list", kind="token", name=digest
+            )
+        with self._changing():
+            self._state.execute(_SQL["remove_invitation"], digest=found[0].digest)
+        return found[0]
+
     def invitations(self) -> list[Invitation]:
         """What is out, and what was used not long ago; the first to end first."""
         return [_invitation(row) for row in self._state.all(_SQL["invitations"])]
@@ -180,7 +222,6 @@ class FleetStore:
                 key=stranger.key,
                 time_ns=self._clock.time_ns(),
             )
-            self._load()  # what another process changed counts as well
             known = self._children.get(stranger.node)
             if known and known.key == stranger.key and known.journal == journal:
                 return known
@@ -197,16 +238,18 @@ class FleetStore:
                 used_by=invitation.used_by,
                 node=invitation.node,
             )
+            child = Child(stranger.node, stranger.key, 0, journal, dict(invitation.labels), self._clock.time_ns())
             self._state.execute(
                 _SQL["add_child"],
-                name=stranger.node,
-                key=stranger.key,
+                name=child.name,
+                key=child.key,
                 journal=journal,
-                labels=_text(invitation.labels),
-                now_ns=self._clock.time_ns(),
+                labels=_text(child.labels),
+                now_ns=child.joined_ns,
             )
             self._state.execute(_SQL["add_route"], node=stranger.node, child=stranger.node)
-        return self.child(stranger.node)
+            self._keep_in_mind(child)
+        return child
 
     def check_journal(self, child: str, journal: str) -> None:
         """Refuses a child whose journal is another than the one whose records were taken so far.
@@ -228,7 +271,6 @@ class FleetStore:
         if not fresh:
             return
         with self._changing():
-            self._load()
             for node in fresh:
                 self._tree.announce(child, node)
                 self._state.execute(_SQL["add_route"], node=node, child=child)
@@ -236,14 +278,12 @@ class FleetStore:
     def release(self, child: str, node: str) -> None:
         """A node is not below a child any more. Errors as ``trust.subtree.Tree.release``."""
         with self._changing():
-            self._load()
             self._tree.release(child, node)
             self._state.execute(_SQL["remove_route"], node=node)
 
     def rotate(self, child: str, statement: str, *, audiences: Collection[str]) -> Child:
         """Takes the next key of a child. Errors as ``trust.rotation.take``."""
         with self._changing():
-            self._load()
             known = self.child(child)
             key = rotation.take(statement, node=child, audiences=audiences, key=known.key, number=known.rotations)
             self._state.execute(
@@ -253,17 +293,26 @@ class FleetStore:
                 rotations=known.rotations + 1,
                 labels=_text(known.labels),
             )
-        return self.child(child)
+            changed = msgspec.structs.replace(known, key=key, rotations=known.rotations + 1)
+            self._keep_in_mind(changed)
+        return changed
 
     def label(self, child: str, labels: Mapping[str, str]) -> Child:
-        """Notes other labels about a child."""
+        """Notes other labels about a child, in place of those it had.
+
+        Raises:
+            NotFoundError: There is no such child.
+            InputError: A node cannot have these labels.
+        """
+        labels = check_labels(labels)
         with self._changing():
-            self._load()
             known = self.child(child)
             self._state.execute(
                 _SQL["set_child"], name=child, key=known.key, rotations=known.rotations, labels=_text(labels)
             )
-        return self.child(child)
+            changed = msgspec.structs.replace(known, labels=labels)
+            self._keep_in_mind(changed)
+        return changed
 
     def remove(self, child: str) -> tuple[str, ...]:
         """Revokes a child: its key counts for nothing any more, and its name and those below it are free.
@@ -272,37 +321,56 @@ class FleetStore:
             The names that are free now. What it sent stays.
         """
         with self._changing():
-            self._load()
             known = self.child(child)
             gone = self._tree.leave(child)
             self._state.execute(_SQL["add_revoked"], key=known.key, name=child, now_ns=self._clock.time_ns())
             self._state.execute(_SQL["remove_routes"], child=child)
             self._state.execute(_SQL["remove_child"], name=child)
+            self._revoked |= {known.key}
+            self._children = {name: each for name, each in self._children.items() if name != child}
         return gone
 
     def refresh(self) -> bool:
         """Reads anew what another process changed; whether it did."""
-        row = self._state.one(_SQL["revision"])
-        if row is None or int(row[0]) == self._revision:
+        if self._stored_revision() == self._revision:
             return False
         self._load()
         return True
 
     @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Makes several changes one: all of them or none, and one wait for the disk."""
+        with self._changing():
+            yield
+
+    @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """A transaction; memory follows the database, whether it succeeds or not."""
+        """A transaction, begun on what is in the database now. Inside, memory is changed along with it; when that
+        fails it is read anew. Reading all of it after each change would make the thousandth node to join wait for a
+        thousand others.
+        """
         with self._lock:
             try:
                 with self._state.transaction():
+                    if self._stored_revision() != self._revision:
+                        self._load()  # what another process changed counts as well
                     yield
                     self._state.execute(_SQL["count_up"])
-            finally:
+                self._revision += 1
+            except BaseException:
                 self._load()
+                raise
+
+    def _stored_revision(self) -> int:
+        row = self._state.one(_SQL["revision"])
+        return int(row[0]) if row else 0
+
+    def _keep_in_mind(self, child: Child) -> None:
+        self._children = {**self._children, child.name: child}
 
     def _load(self) -> None:
         with self._lock, self._state.transaction():
-            row = self._state.one(_SQL["revision"])
-            self._revision = int(row[0]) if row else 0
+            self._revision = self._stored_revision()
             self._children = {row[0]: _child(row) for row in self._state.all(_SQL["children"])}
             self._revoked = frozenset(row[0] for row in self._state.all(_SQL["revoked"]))
             self._tree = subtree.Tree(self._name, dict(self._state.all(_SQL["routes"])))

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from edgewise._lib.clock import Clock
 from edgewise.journal import blocks, custody, retention
-from edgewise.journal.base import Batch, Missing, Packed, Pointer, Reason, StreamSettings, WhenFull
+from edgewise.journal.base import Batch, Missing, Packed, Pointer, Reason, Standing, StreamSettings, Totals, WhenFull
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database
@@ -281,6 +281,22 @@ class Actions:
             ]
             for digest in digests
         ]
+
+    def standing(self, stream: Stream, follower: str) -> Standing:
+        """See ``base.Counting``."""
+        cursor = stream.consumers.get(follower)
+        acked, last = cursor.acked if cursor else 0, stream.last
+        if acked == last:
+            return Standing(stream.node, stream.name, last, acked, 0, 0)
+        told = self.missing(stream, follower, acked, last)
+        pending = self._store.index(stream.id).count(after=acked, through=last)
+        dropped = custody.count_missing(told, after=acked, through=last)
+        return Standing(stream.node, stream.name, last, acked, pending, dropped)
+
+    def totals(self) -> Totals:
+        """See ``base.Counting``."""
+        kept = sum(stream.bytes for stream in self.streams.values())
+        return Totals(kept, int(self._database.one("sum_dropped")[0]))
 
     def take(self, batches: Sequence[Batch], payloads: Mapping[Packed, Payload]) -> None:
         """Stores records of other nodes: all of them or none.

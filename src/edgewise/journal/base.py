@@ -172,6 +172,38 @@ class StreamState(msgspec.Struct, frozen=True, array_like=True):
     last: int
 
 
+class Standing(msgspec.Struct, frozen=True, array_like=True):
+    """Where a follower stands in a stream, each figure counted on its own from what is stored.
+
+    Attributes:
+        node: Whose stream it is.
+        stream: Its name there.
+        last: Its newest sequence here.
+        acked: The follower has it up to here.
+        pending: Records kept past that.
+        dropped: Sequences past that of which the ledger says that there are no records any more.
+    """
+
+    node: str
+    stream: str
+    last: int
+    acked: int
+    pending: int
+    dropped: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all that the follower does not have is accounted for."""
+        return self.last - self.acked == self.pending + self.dropped
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Of all streams together: encoded bytes kept, and records dropped before every consumer had them."""
+
+    bytes: int
+    dropped: int
+
+
 class Journal(Protocol):
     """Streams of records. Safe for threads."""
 
@@ -273,6 +305,17 @@ class Pointers(Protocol):
 
     def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
         """For each of these blobs the streams whose kept records point to it."""
+
+
+class Counting(Protocol):
+    """Optional ability: counting a part of what ``audit`` counts, for who asks often."""
+
+    def standings(self, streams: Sequence[str], follower: str) -> list[Standing]:
+        """Where a follower stands in each of the streams; one that never came stands at 0."""
+        ...
+
+    def totals(self) -> Totals:
+        """Of all streams together."""
         ...
 
 

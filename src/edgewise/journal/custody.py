@@ -149,3 +149,18 @@ def _reasons(first: int, last: int, lines: Sequence[Missing]) -> Iterator[Missin
         first = end + 1
     if first <= last:
         yield Missing(first, last, Reason.GONE)
+
+
+def count_missing(told: Iterable[Missing], *, after: int, through: int) -> int:
+    """How many sequences past ``after``, up to ``through``, the ledger's lines tell missing, each counted once."""
+    count, reached = 0, after
+    for line in sorted(told, key=_first_missing):
+        begin, end = max(line.first, reached + 1), min(line.last, through)
+        if begin <= end:
+            count += end - begin + 1
+            reached = end
+    return count
+
+
+def _first_missing(line: Missing) -> int:
+    return line.first

@@ -26,7 +26,19 @@ from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import ClosedError, ConflictError, CorruptError, EdgewiseError, WrongKeyError
 from edgewise.journal import blocks, carry, custody
 from edgewise.journal.actions import Actions, Stream
-from edgewise.journal.base import Balance, Batch, Claim, Loss, Packed, Pointer, StreamSettings, StreamState, WhenFull
+from edgewise.journal.base import (
+    Balance,
+    Batch,
+    Claim,
+    Loss,
+    Packed,
+    Pointer,
+    Standing,
+    StreamSettings,
+    StreamState,
+    Totals,
+    WhenFull,
+)
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.cipher import Cipher
 from edgewise.journal.codec import Codec, Payload
@@ -311,6 +323,15 @@ class DiskJournal:
     def losses(self, stream: str = "") -> list[Loss]:
         """See ``base.LossLedger``."""
         return self._submit(lambda: read_losses(self._database.connection, stream))
+
+    def standings(self, streams: Sequence[str], follower: str) -> list[Standing]:
+        """See ``base.Counting``."""
+        known = [self._known(stream) for stream in streams]
+        return self._submit(lambda: [self._actions.standing(stream, follower) for stream in known])
+
+    def totals(self) -> Totals:
+        """See ``base.Counting``."""
+        return self._submit(self._actions.totals)
 
     def retain(self) -> None:
         """See ``base.Upkeep``."""

@@ -24,8 +24,10 @@ from edgewise.journal.base import (
     Missing,
     Packed,
     Reason,
+    Standing,
     StreamSettings,
     StreamState,
+    Totals,
     WhenFull,
 )
 from edgewise.journal.blobs import BlobStore
@@ -299,6 +301,19 @@ class MemoryJournal:
             lines = [loss for each in self._streams.values() for loss in each.losses if stream in {"", each.name}]
         return sorted(lines, key=lambda loss: loss.time_ns)
 
+    def standings(self, streams: Sequence[str], follower: str) -> list[Standing]:
+        """See ``base.Counting``."""
+        with self._changed:
+            return [self._standing(self._stream(stream), follower) for stream in streams]
+
+    def totals(self) -> Totals:
+        """See ``base.Counting``."""
+        with self._changed:
+            self._check_open()
+            streams = self._streams.values()
+            dropped = sum(loss.count for stream in streams for loss in stream.losses if not loss.consumer)
+            return Totals(sum(stream.size for stream in streams), dropped)
+
     def retain(self) -> None:
         """See ``base.Upkeep``."""
         with self._changed:
@@ -413,6 +428,16 @@ class MemoryJournal:
         if count > 0 and run.reason is not None:
             values = (run.first, run.last, count, run.reason, self._clock.time_ns())
             stream.losses.append(Loss(stream.node, stream.name, consumer, *values))
+
+    def _standing(self, stream: _Stream, follower: str) -> Standing:
+        cursor = stream.consumers.get(follower)
+        acked, last = cursor.acked if cursor else 0, stream.last
+        pending = sum(1 for _ in stream.records(after=acked))
+        told = [
+            Missing(loss.first, loss.last, loss.reason) for loss in stream.losses if loss.consumer in {follower, ""}
+        ]
+        dropped = custody.count_missing(told, after=acked, through=last)
+        return Standing(stream.node, stream.name, last, acked, pending, dropped)
 
     def _balances(self, stream: _Stream) -> Iterator[Balance]:
         def dropped(consumer: str, start: int) -> int:

@@ -17,6 +17,7 @@ has the same JSON body as everywhere in the API, and the child raises it again a
 * ``GET blobs/DIGEST/OFFSET``: → ``Piece``. A blob on its way back.
 * ``GET desired?have=POSITION``: a long poll → ``link.desired.Handed``: what the child and those below it are to have.
 * ``POST state``: ``link.desired.Reports`` → nothing: what became of it.
+* ``POST health``: ``Told`` → ``Noted`` (``link.reports``). How the child is, and the nodes below it.
 """
 
 from __future__ import annotations
@@ -128,11 +129,14 @@ class Welcome(msgspec.Struct, frozen=True):
         parent: Its name.
         time_s: The parent's wall clock, seconds since the Unix epoch.
         marks: How far the parent has each of the streams.
+        spread_s: A child that loses this connection comes back after a part of so many seconds, drawn at random: the
+            parent knows how many there are.
     """
 
     parent: str
     time_s: float
     marks: _Streams
+    spread_s: float = 0.0
 
 
 class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

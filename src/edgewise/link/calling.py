@@ -60,10 +60,10 @@ class Calling:
         if self._thread.is_alive():
             self._thread.join()
 
-    def connected(self) -> None:
-        """The parent has answered."""
+    def connected(self, *, spread_s: float = 0.0) -> None:
+        """The parent has answered; see ``Reconnect.connected``."""
         if self.state.phase is not Phase.CONNECTED:
-            self.state = self.state.connected(self._clock.monotonic())
+            self.state = self.state.connected(self._clock.monotonic(), spread_s=spread_s)
 
     def _run(self) -> None:
         while not self.stopping.is_set():

@@ -37,6 +37,7 @@ class Intake:
         clock: Time.
         heard: Called with a child's name and the program's version when it says hello, and with its name alone (the
             version empty) with each of its requests.
+        spread_s: Over how long all children should come back when they lose their connections at once.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Intake:
         node: str,
         clock: Clock,
         heard: Callable[[str, str], None],
+        spread_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._journal = journal
         self._roster = roster
         self._node = node
         self._clock = clock
         self._heard = heard
+        self._spread_s = spread_s
 
     def greet(self, caller: str, hello: Hello) -> Welcome:
         """Answers a hello.
@@ -70,7 +73,7 @@ class Intake:
         marks = tuple(
             StreamState(each.node, each.stream, self._journal.mark(each.node, each.stream)) for each in hello.streams
         )
-        return Welcome(self._node, self._clock.time_ns() / 1e9, marks)
+        return Welcome(self._node, self._clock.time_ns() / 1e9, marks, self._spread_s())
 
     def take(self, caller: str, batches: tuple[Batch, ...]) -> Taken:
         """Takes records; when it returns they are on disk.

@@ -1,7 +1,8 @@
 """When a child that lost its parent tries again. Pure: a state and the moves it can make.
 
 Waits grow by doubling and are drawn at random from nothing to their bound (*full jitter*, Brooker 2015), so that a
-thousand children that lost the same parent at the same moment come back spread out. A parent that is busy says how long
+thousand children that lost the same parent at the same moment come back spread out; a parent of so many tells them over
+how long, since each of them costs it a handshake and a few proofs. A parent that is busy says how long
 to stay away, and that is kept to, with jitter on top. What no waiting mends (the parent does not know the child any
 more, it is not the parent that was pinned) is tried seldom, and told a person.
 """
@@ -49,6 +50,7 @@ class Reconnect(msgspec.Struct, frozen=True):
         code: Of the newest error; empty when there was none since the last good connection.
         message: The same for a person.
         hint: What that person may do.
+        spread_s: Bound of the first wait after this connection, when the parent told one.
     """
 
     phase: Phase = Phase.CONNECTING
@@ -58,14 +60,15 @@ class Reconnect(msgspec.Struct, frozen=True):
     code: str = ""
     message: str = ""
     hint: str = ""
+    spread_s: float = 0.0
 
     def tried(self, now_s: float) -> Reconnect:
         """A try begins."""
         return msgspec.structs.replace(self, phase=Phase.CONNECTING, since_s=now_s)
 
-    def connected(self, now_s: float) -> Reconnect:
-        """The parent said welcome."""
-        return Reconnect(Phase.CONNECTED, self.failures, now_s)
+    def connected(self, now_s: float, *, spread_s: float = 0.0) -> Reconnect:
+        """The parent said welcome, and over how long its children are to come back after they lost it."""
+        return Reconnect(Phase.CONNECTED, self.failures, now_s, spread_s=min(max(spread_s, 0.0), LONGEST_S))
 
     def failed(self, error: EdgewiseError, now_s: float, *, random: Callable[[], float]) -> Reconnect:
         """A try, or a connection, has failed.
@@ -78,7 +81,9 @@ class Reconnect(msgspec.Struct, frozen=True):
         held = self.phase is Phase.CONNECTED and now_s - self.since_s >= STABLE_S
         failures = 1 if held else self.failures + 1
         refused = isinstance(error, AccessError | ConflictError)
-        wait_s = REFUSED_S * (0.5 + random() / 2) if refused else _wait_s(error, failures, random)
+        wait_s = (
+            REFUSED_S * (0.5 + random() / 2) if refused else _wait_s(error, failures, random, first_s=self.spread_s)
+        )
         return Reconnect(
             Phase.REFUSED if refused else Phase.WAITING,
             failures,
@@ -87,6 +92,7 @@ class Reconnect(msgspec.Struct, frozen=True):
             error.code,
             error.message,
             error.hint,
+            self.spread_s,
         )
 
     def stopped(self, now_s: float) -> Reconnect:
@@ -94,8 +100,8 @@ class Reconnect(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, phase=Phase.STOPPED, since_s=now_s)
 
 
-def _wait_s(error: EdgewiseError, failures: int, random: Callable[[], float]) -> float:
-    bound = min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 16))
+def _wait_s(error: EdgewiseError, failures: int, random: Callable[[], float], *, first_s: float) -> float:
+    bound = min(LONGEST_S, max(FIRST_S, first_s) * 2.0 ** min(failures - 1, 16))
     told = error.facts.get("retry_after_s") if isinstance(error, RetryError) else None
     least = min(max(float(told), 0.0), LONGEST_S) if isinstance(told, int | float) else 0.0
     return least + bound * random()

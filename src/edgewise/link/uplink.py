@@ -23,6 +23,7 @@ from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
+from edgewise.link.reports import Noted, Telling
 from edgewise.link.spending import Spending
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Uplink:
         random: 0 to 1, for jitter.
         spending: The account of what the link costs.
         told: Called with each welcome.
+        telling: Tells how the node is, over the same connection.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Uplink:
         random: Callable[[], float],
         spending: Spending,
         told: Callable[[Welcome], None] | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self._journal = journal
         self._node = node
@@ -94,6 +97,7 @@ class Uplink:
         self._brings = brings
         self._settings = settings
         self._told = told
+        self._telling = telling
         self._calling = Calling("uplink", connect=connect, serve=self._serve, clock=clock, random=random)
         self._stopping = self._calling.stopping
         self._spending = spending
@@ -123,13 +127,26 @@ class Uplink:
             self._calling.state, pending, self._sent_records, self._sent_bytes, used, tuple(self._held_off)
         )
 
+    @property
+    def clock_ahead_s(self) -> float:
+        """This node's wall clock less its parent's; 0 before the first welcome."""
+        return self._clock.time_ns() / 1e9 - self._spending.time_s if self._spending.heard else 0.0
+
+    def ends(self) -> dict[str, tuple[int, int]]:
+        """How far each stream that goes up goes, and how far the parent has it."""
+        return {key: (each.last, self._marks.get(key, 0)) for each in self._streams() if (key := self._key(each))}
+
     # The thread.
 
     def _serve(self, client: Client) -> None:
         """Says hello and sends until something fails."""
         self._greet(client)
+        if self._telling:
+            self._telling.begin()
         seen = 0
         while not self._stopping.is_set():
+            if self._telling:
+                self._telling.tell(lambda told: self._ask(client, "/health", told, Noted))
             if any(self._key(each) not in self._marks for each in self._streams()):
                 self._greet(client)  # a child has brought a stream
             try:
@@ -155,7 +172,7 @@ class Uplink:
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
-        self._calling.connected()
+        self._calling.connected(spread_s=welcome.spread_s)
         if self._told:
             self._told(welcome)
 

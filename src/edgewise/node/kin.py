@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from edgewise.errors import SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
+    from edgewise.fleet.census import NodeState
+    from edgewise.fleet.proof import Proof
+    from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
     from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
     from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
     from edgewise.node.handing import Handing
     from edgewise.node.parenting import Parenting
@@ -92,6 +97,56 @@ def make_steering(settings: Settings, *, settling: Settling, handing: Handing | 
     )
 
 
+def open_reports(settings: Settings, *, clock: Clock) -> ReportBook:
+    """What the nodes below this one reported. Several processes may open it; the running node writes it.
+
+    Raises:
+        CorruptError: The data is damaged.
+    """
+    from edgewise._lib.state import open_state
+    from edgewise.fleet.reports import MIGRATIONS, ReportBook
+
+    file = Path(settings.node.data) / "fleet" / "reports.db"
+    state = open_state(settings.state, file, component="reports", migrations=MIGRATIONS)
+    try:
+        return ReportBook(state, node=settings.node.name, clock=clock)
+    except BaseException:
+        state.close()
+        raise
+
+
+def read_census(settings: Settings, *, clock: Clock) -> list[NodeState]:
+    """The nodes below this one, as the running node wrote them last; for commands beside it."""
+    from edgewise.fleet.census import census
+
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        return census(fleet, reports.newest(lag_s=reports.lag_s()), root=settings.node.name)
+
+
+def prove_tree(settings: Settings, *, clock: Clock) -> Proof:
+    """The audit of this node and all below it, as the running node wrote down what they counted; for commands beside
+    it. Errors as ``organs.read_journal``.
+    """
+    from edgewise.fleet.census import ages_of, census, parents_of
+    from edgewise.fleet.proof import prove
+    from edgewise.node.organs import read_journal
+
+    root = settings.node.name
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        counted, nodes = reports.counted(), census(fleet, reports.newest(), root=root)
+        journal = read_journal(settings)
+        opened.callback(journal.close)
+        return prove(journal.audit(), counted, root=root, parents=parents_of(nodes), ages=ages_of(nodes))
+
+
 def authority_folder(settings: Settings) -> Path:
     """Where the node's certificate authority is kept."""
     return Path(settings.node.data) / "authority"
@@ -101,20 +156,23 @@ def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *
     """What the node is to its children."""
     from edgewise.node.parenting import Parenting
 
-    fleet = open_fleet(settings, clock=clock)
-    try:
-        return Parenting(
+    with contextlib.ExitStack() as opened:
+        fleet = open_fleet(settings, clock=clock)
+        opened.callback(fleet.close)
+        reports = open_reports(settings, clock=clock)
+        opened.callback(reports.close)
+        parenting = Parenting(
             authority_folder(settings),
             fleet=fleet,
+            reports=reports,
             journal=journal,
             blobs=blobs,
             receiving=Path(settings.node.data) / "journal" / "receiving",
             node=settings.node.name,
             clock=clock,
         )
-    except BaseException:
-        fleet.close()
-        raise
+        opened.pop_all()
+        return parenting
 
 
 def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
@@ -170,6 +228,7 @@ def make_links(
     *,
     fetch: BlobFetch,
     brings: Callable[[str], bool],
+    telling: Callable[[], Telling] | None = None,
     clock: Clock,
 ) -> Links | None:
     """What goes to the node's parent; None while it has none.
@@ -180,6 +239,7 @@ def make_links(
         blobs: What its records point to.
         fetch: Is told of the parent.
         brings: Whether a node is below this one.
+        telling: Makes what reports how the node is.
         clock: Time.
     """
     from edgewise import __version__
@@ -210,6 +270,7 @@ def make_links(
         clock=clock,
         random=random.random,
         spending=spending,
+        telling=telling() if telling else None,
     )
     media = MediaUplink(
         blobs,

@@ -29,6 +29,7 @@ from edgewise.node.handing import LOOK_S
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.reconcile import Kind, Step
+from edgewise.node.reporting import make_telling
 from edgewise.node.settings import exposure
 from edgewise.node.settling import shape_of
 from edgewise.node.upkeep import Upkeep
@@ -465,7 +466,7 @@ class Node:
     def _look_at_kin(self) -> None:
         """Sees what commands beside the node changed: children that were removed, a parent that was joined."""
         if self.parenting:
-            self.parenting.fleet.refresh()
+            self.parenting.keep()
         with self._kinship:
             self._begin_links()
             if self.links and not self._steering and not self._stopping.is_set():
@@ -479,7 +480,13 @@ class Node:
         if self.links is None and not self._stopping.is_set():
             try:
                 links = kin.make_links(
-                    self.settings, self.journal, self.blobs, fetch=self._fetch, brings=self._brings, clock=self.clock
+                    self.settings,
+                    self.journal,
+                    self.blobs,
+                    fetch=self._fetch,
+                    brings=self._brings,
+                    telling=lambda: make_telling(self),
+                    clock=self.clock,
                 )
             except EdgewiseError as error:
                 logger.warning("nothing goes to the parent: %s", error)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
+from edgewise.errors import EdgewiseError, InputError
 from edgewise.fleet.wishes import WishStore
 from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
@@ -19,9 +22,15 @@ from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
 from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
+    from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
+    from edgewise.link.reports import Noted, Told
+
+
+_WELCOMES_A_SECOND = 100
+"""So many children a second come back without their parent keeping the others waiting: each costs it about 3 ms."""
 
 
 class Parenting:
@@ -30,6 +39,7 @@ class Parenting:
     Args:
         folder: Where its authority is kept.
         fleet: Its children.
+        reports: What they told.
         journal: Keeps their records.
         blobs: Keeps what those point to.
         receiving: Where blobs lie while they are received; on the file system of ``blobs``.
@@ -44,6 +54,7 @@ class Parenting:
         blobs: Takes blobs, and gives them back.
         fleet: Its children.
         handing: Hands down what they are to have.
+        reports: What they told of themselves and of those below them.
         clock: Time.
         port: Where children reach it; 0 before it listens.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
@@ -54,6 +65,7 @@ class Parenting:
         folder: Path,
         *,
         fleet: FleetStore,
+        reports: ReportBook,
         journal: DiskJournal,
         blobs: BlobStore,
         receiving: Path,
@@ -61,6 +73,7 @@ class Parenting:
         clock: Clock,
     ) -> None:
         self.fleet = fleet
+        self.reports = reports
         self.clock = clock
         self._node = node
         self.port = 0
@@ -77,7 +90,8 @@ class Parenting:
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
-        self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
+        self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear, spread_s=self._spread_s)
+        self._forget_strangers()
 
     def nonce(self) -> str:
         """The nonce for proofs that are made now."""
@@ -88,11 +102,92 @@ class Parenting:
         self.fleet.admit(stranger, request.secret, journal=request.journal)
         return Joined(self._node, self.clock.time_ns() / 1e9)
 
+    def told(self, child: str, told: Told) -> Noted:
+        """Notes what a child reports."""
+        self._hear(child, "")
+        return self.reports.take(child, told, self.fleet, labels=dict(self.fleet.child(child).labels))
+
+    def label(self, node: str, changes: Mapping[str, str | None]) -> None:
+        """Changes labels of a child. Errors as ``label``."""
+        label(self.fleet, node, changes)
+
+    def remove(self, node: str) -> tuple[str, ...]:
+        """Revokes a child; or forgets a node further down, until somebody brings it again.
+
+        Returns:
+            The names that are free now.
+
+        Raises:
+            NotFoundError: No node below this one has that name.
+        """
+        gone = remove(self.fleet, node)
+        self.reports.forget(gone)
+        for name in gone:
+            self.heard.pop(name, None)
+        return gone
+
+    def heard_s(self) -> dict[str, float]:
+        """How long ago each child was heard of, in whatever way."""
+        now_ns = self.clock.time_ns()
+        return {child: max(0, now_ns - heard_ns) / 1e9 for child, (heard_ns, _) in list(self.heard.items())}
+
+    def keep(self) -> None:
+        """Sees what other processes changed, and keeps what was reported; called every few seconds."""
+        if self.fleet.refresh():
+            self._forget_strangers()
+        self.reports.keep()
+
     def close(self) -> None:
-        """Lets the fleet's database go, and what is being received."""
+        """Keeps what was reported, and lets the databases go, and what is being received."""
         self.blobs.close()
+        with contextlib.suppress(EdgewiseError):  # it is told again
+            self.reports.keep(at_once=True)
+        self.reports.close()
         self.fleet.close()
+
+    def _forget_strangers(self) -> None:
+        """Lets go of what nodes told that nobody brings any more."""
+        if gone := [node for node in self.reports.nodes() if self.fleet.route(node) is None]:
+            self.reports.forget(gone)
+
+    def _spread_s(self) -> float:
+        return self.fleet.count() / _WELCOMES_A_SECOND
 
     def _hear(self, child: str, version: str) -> None:
         before = self.heard.get(child, (0, ""))
         self.heard[child] = self.clock.time_ns(), version or before[1]
+
+
+def remove(fleet: FleetStore, node: str) -> tuple[str, ...]:
+    """See ``Parenting.remove``; also beside a running node."""
+    way = fleet.route(node)
+    if way is None or way == node:
+        return fleet.remove(node)
+    fleet.release(way, node)
+    return (node,)
+
+
+def label(fleet: FleetStore, node: str, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+    """Changes labels of a child; also beside a running node.
+
+    Args:
+        fleet: The children.
+        node: Which.
+        changes: Values by key; None removes one.
+
+    Returns:
+        All its labels.
+
+    Raises:
+        NotFoundError: There is no such node.
+        InputError: It is the child of another node; or a node cannot have these labels.
+    """
+    way = fleet.route(node)
+    if way not in {None, node}:
+        raise InputError(
+            f"{node} is no child of this node; {way} brings it",
+            hint=f"Its labels are kept by its parent: edgewise nodes label {node} … there.",
+            name=node,
+        )
+    wanted = {**fleet.child(node).labels, **changes}
+    return fleet.label(node, {key: value for key, value in wanted.items() if value is not None}).labels

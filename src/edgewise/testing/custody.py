@@ -24,7 +24,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edgewise._lib.clock import Clock, ManualClock
 from edgewise.errors import ClosedError, ConflictError, InputError, NotFoundError, StorageFullError
-from edgewise.journal.base import Batch, Custody, Missing, Packed, Reason, StreamSettings, StreamState, WhenFull
+from edgewise.journal.base import (
+    Batch,
+    Counting,
+    Custody,
+    Missing,
+    Packed,
+    Reason,
+    Standing,
+    StreamSettings,
+    StreamState,
+    WhenFull,
+)
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.packed import pack
 from edgewise.testing.journal import ROOMY, THIN, TIGHT, FullJournal, entries, joined, numbers, thinned, unbalanced
@@ -36,7 +47,7 @@ LINK = "parent"
 MUCH = 1 << 20
 
 
-class CustodyJournal(FullJournal, Custody, Protocol):
+class CustodyJournal(FullJournal, Custody, Counting, Protocol):
     """A journal with all optional abilities and custody."""
 
 
@@ -275,6 +286,26 @@ class CustodyContract:
             parent.take([Batch("here", "events", (part,))] * 2)
         assert parent.streams() == [StreamState("gateway", "events", 0)]
 
+    def test_what_a_follower_does_not_have_is_kept_or_in_the_ledger(self, start: Callable[..., CustodyJournal]) -> None:
+        child, parent = start(streams={"events": TIGHT}), start("gateway")
+        assert child.standings(["events"], LINK) == [Standing("here", "events", 0, 0, 0, 0)]
+        for number in range(1, 21):
+            child.append("events", entries(number, size=500))
+        hand_over(child, parent)
+        assert child.standings(["events"], LINK) == [Standing("here", "events", 20, 20, 0, 0)]
+        for number in range(21, 41):
+            child.append("events", entries(number, size=500))
+        kept = numbers(child.read("events"))
+        [standing] = child.standings(["events"], LINK)
+        assert standing == Standing("here", "events", 40, 20, len(kept), kept[0] - 21)
+        assert standing.balanced
+        [line] = [line for line in child.losses() if not line.consumer and line.first == 21]
+        assert child.totals().dropped == sum(line.count for line in child.losses() if not line.consumer) >= line.count
+        assert 0 < child.totals().bytes <= TIGHT.max_bytes
+        hand_over(child, parent)
+        [standing] = parent.standings(["here/events"], LINK)
+        assert (standing.last, standing.acked, standing.balanced) == (40, 0, True)
+
     def test_nobody_appends_to_anothers_stream(self, start: Callable[..., CustodyJournal]) -> None:
         parent = start("gateway")
         parent.take([Batch("here", "events", (_incompressible(1),))])
@@ -447,6 +478,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool, when_full: Wh
         def everything_is_accounted_for(self) -> None:
             assert not unbalanced(self.child)
             assert not unbalanced(self.parent)
+            assert all(standing.balanced for standing in self.child.standings(["events"], LINK))
 
         @invariant()
         def the_child_lets_go_only_of_what_it_tells(self) -> None:

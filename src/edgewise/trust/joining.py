@@ -111,6 +111,11 @@ class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)] = {}
     used_by: str = ""
 
+    @property
+    def id(self) -> str:
+        """What a person names it by: it says nothing about the secret."""
+        return self.digest[:16]
+
 
 def invite(
     fingerprint: str,

@@ -35,6 +35,7 @@ from edgewise.api.rest import (
     documents,
     events,
     models,
+    nodes,
     people,
     query,
     rules,
@@ -69,6 +70,7 @@ _HANDLERS = (
     *session.HANDLERS,
     *accounts.HANDLERS,
     *desired.HANDLERS,
+    *nodes.HANDLERS,
     *documents.HANDLERS,
 )
 

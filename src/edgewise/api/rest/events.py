@@ -15,6 +15,7 @@ from edgewise.accounts.permissions import Permission
 from edgewise.api.rest.context import Context, Injected, blocking, require
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
+from edgewise.journal.custody import key_of
 from edgewise.node.node import ADMINS_STREAMS
 from edgewise.types import Record
 
@@ -68,12 +69,19 @@ def list_events(
     before: Annotated[int, QueryParameter(ge=0, le=SEQUENCE_MAX)] = 0,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT)] = 100,
     kind: Annotated[str, QueryParameter(max_length=128)] = "",
+    node: Annotated[str, QueryParameter(max_length=64)] = "",
 ) -> EventList:
     """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``.
 
-    The streams ``audit`` and ``queries`` need the permission ``admin``.
+    ``node`` names a node below this one: what came from it and is kept here. The streams ``audit`` and ``queries`` need
+    the permission ``admin``.
     """
     _require(request, stream, context)
+    if node not in {"", context.node.settings.node.name}:
+        if not context.node.journal.mark(node, stream):
+            return EventList([], next_before=0)
+        key = key_of(node, stream)
+        return page_of(context, key, after=after, before=before, limit=limit, kind=kind)
     return page_of(context, stream, after=after, before=before, limit=limit, kind=kind)
 
 

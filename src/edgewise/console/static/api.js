@@ -113,6 +113,22 @@ export const createToken = (token) => request("POST", "/v1/tokens", { json: toke
 /** @param {string} id */
 export const revokeToken = (id) => request("DELETE", `/v1/tokens/${segment(id)}`);
 
+/**
+ * @param {{where?: string}} selection
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{node: string, nodes: import("./pages/nodes.js").NodeSummary[], next_after: string, counts: Object<string, number>}>}
+ */
+export const getNodes = ({ where }, signal) => request("GET", `/v1/nodes${query({ where, limit: 1000 })}`, { signal });
+
+/** @param {string} name @param {AbortSignal} [signal] */
+export const getNode = (name, signal) => request("GET", `/v1/nodes/${segment(name)}`, { signal });
+
+/** @param {string} name */
+export const removeNode = (name) => request("DELETE", `/v1/nodes/${segment(name)}`);
+
+/** @param {{name: string, labels: Object<string, string>, valid_s: number}} token */
+export const createJoinToken = (token) => request("POST", "/v1/join-tokens", { json: token });
+
 /** @param {AbortSignal} [signal] */
 export const getHealth = (signal) => request("GET", "/v1/health", { signal });
 
@@ -170,7 +186,7 @@ export const getThreshold = async (signal) =>
 export const setThreshold = (threshold) => request("PUT", "/v1/settings/face-threshold", { json: { threshold } });
 
 /**
- * @param {{stream: string, kind?: string, before?: number, limit?: number}} selection
+ * @param {{stream: string, node?: string, kind?: string, before?: number, limit?: number}} selection
  * @param {AbortSignal} [signal]
  * @returns {Promise<{events: import("./feed.js").JournalRecord[], next_before: number}>} Newest first; `next_before`
  *   continues the list, 0 when there are no older ones.

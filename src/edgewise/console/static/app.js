@@ -13,6 +13,7 @@ import { EventsPage } from "./pages/events.js";
 import { LivePage } from "./pages/live.js";
 import { LoginPage } from "./pages/login.js";
 import { ModelsPage } from "./pages/models.js";
+import { NodesPage } from "./pages/nodes.js";
 import { PeoplePage } from "./pages/people.js";
 import { SystemPage } from "./pages/system.js";
 import { TryPage } from "./pages/try.js";
@@ -27,6 +28,7 @@ const PAGES = {
   people: PeoplePage,
   models: ModelsPage,
   data: DataPage,
+  nodes: NodesPage,
   system: SystemPage,
   accounts: AccountsPage,
 };

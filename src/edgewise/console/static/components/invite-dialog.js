@@ -1,0 +1,93 @@
+/** Letting a node join: makes a token and shows the command that uses it, once. */
+
+import { createJoinToken } from "../api.js";
+import { html, useId, useState } from "../html.js";
+import { t } from "../i18n/index.js";
+import { Dialog } from "./dialog.js";
+import { Submit, useSubmit } from "./form.js";
+import { Icon } from "./icon.js";
+import { ErrorNotice } from "./states.js";
+import { showToast } from "./toast.js";
+
+const HOUR_S = 3600;
+const LASTING = { hour: HOUR_S, day: 24 * HOUR_S, week: 7 * 24 * HOUR_S };
+
+/** @param {{onClose: () => void}} props */
+export function InviteDialog({ onClose }) {
+  const ids = { name: useId(), labels: useId(), lasting: useId() };
+  const [name, setName] = useState("");
+  const [labels, setLabels] = useState("");
+  const [lasting, setLasting] = useState("hour");
+  const [made, setMade] = useState(null);
+  const { busy, error, submit } = useSubmit(async () => {
+    setMade(await createJoinToken({ name: name.trim(), labels: parsed(labels), valid_s: LASTING[lasting] }));
+  });
+  if (made) return html`<${Command} made=${made} onClose=${onClose} />`;
+  return html`
+    <${Dialog} title=${t("nodes.invite")} onClose=${onClose}>
+      <form onSubmit=${submit}>
+        <p class="muted small invite-lead">${t("invite.explained")}</p>
+        <${TextField} id=${ids.name} label=${t("invite.name")} hint=${t("invite.name.hint")} value=${name} onInput=${setName} />
+        <${TextField} id=${ids.labels} label=${t("nodes.labels")} hint=${t("invite.labels.hint")} value=${labels} onInput=${setLabels} />
+        <div class="field">
+          <label for=${ids.lasting}>${t("tokens.lasting")}</label>
+          <select id=${ids.lasting} value=${lasting} onChange=${(event) => setLasting(event.target.value)}>
+            ${Object.keys(LASTING).map((one) => html`<option key=${one} value=${one}>${t(`invite.${one}`)}</option>`)}
+          </select>
+        </div>
+        ${error && html`<${ErrorNotice} error=${error} />`}
+        <${Submit} label=${t("invite.make")} busy=${busy} disabled=${false} onClose=${onClose} />
+      </form>
+    <//>
+  `;
+}
+
+/** @param {{id: string, label: string, hint: string, value: string, onInput: (value: string) => void}} props */
+function TextField({ id, label, hint, value, onInput }) {
+  return html`
+    <div class="field">
+      <label for=${id}>${label}</label>
+      <input
+        id=${id}
+        maxlength="512"
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck=${false}
+        value=${value}
+        onInput=${(event) => onInput(event.target.value)}
+      />
+      <p class="field-hint">${hint}</p>
+    </div>
+  `;
+}
+
+/** @param {{made: {text: string, port: number}, onClose: () => void}} props */
+function Command({ made, onClose }) {
+  const parent = Object.assign(new URL(location.origin), { protocol: "https:", port: String(made.port) });
+  const command = `edgewise join ${parent.origin} ${made.text}`;
+  const copy = async () => {
+    await navigator.clipboard.writeText(command);
+    showToast(t("tokens.copied"));
+  };
+  return html`
+    <${Dialog} title=${t("invite.command")} onClose=${onClose}>
+      <p>${t("invite.once")}</p>
+      <pre class="secret" tabindex="0" aria-label=${t("invite.command")}>${command}</pre>
+      <div class="dialog-actions">
+        ${navigator.clipboard &&
+        html`<button type="button" class="button" onClick=${copy}><${Icon} name="copy" />${t("tokens.copy")}</button>`}
+        <button type="button" class="button button-primary" onClick=${onClose}>${t("action.close")}</button>
+      </div>
+    <//>
+  `;
+}
+
+/** @param {string} text `site=hall, role=camera` @returns {Object<string, string>} */
+const parsed = (text) =>
+  Object.fromEntries(
+    text
+      .split(",")
+      .map((term) => term.trim())
+      .filter(Boolean)
+      .map((term) => [term.split("=")[0].trim(), term.split("=").slice(1).join("=").trim()]),
+  );
