@@ -22,7 +22,9 @@ class Tree:
 
     def __init__(self) -> None:
         settings = StreamSettings(max_bytes=2000)
-        self.journals = {name: MemoryJournal(node=name, streams={"events": settings}, held=settings) for name in CHAIN}
+        self.journals = {
+            name: MemoryJournal(node=name, streams={"events": settings}, held=lambda _: settings) for name in CHAIN
+        }
         self.counted: dict[str, list[Counted]] = {}
 
     def append(self, count: int) -> None:
