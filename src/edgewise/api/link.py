@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from edgewise.api.errors import MethodError
+from edgewise.api.relay import while_there
 from edgewise.api.wire import Request
 from edgewise.errors import BusyError, NotFoundError
 from edgewise.link.base import (
@@ -26,6 +27,7 @@ from edgewise.link.base import (
     decode,
     encode,
 )
+from edgewise.link.work import MAX_MESSAGE_BYTES, Part, Poll
 from edgewise.trust.refusals import Reason, refusal
 
 if TYPE_CHECKING:
@@ -108,6 +110,19 @@ class Link:
         caller, body = await self._proved(request, max_bytes=MAX_RECORDS_BYTES)
         return encode(await self._run(self._take, caller, body))
 
+    async def _work(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        poll = decode(body, Poll)
+        if poll.brings:
+            await self._run(self._parenting.fleet.announce, caller.node, poll.brings)
+        taking = self._parenting.relaying.take(caller.node, poll)
+        return encode(await while_there(request, taking))
+
+    async def _answer(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_MESSAGE_BYTES)
+        identity = request.path.rpartition("/")[2]
+        return encode(await self._parenting.relaying.answer(caller.node, identity, decode(body, Part)))
+
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
 
@@ -155,4 +170,6 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "token"): Link._token,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
+    ("POST", "work"): Link._work,
+    ("POST", "answer"): Link._answer,
 }

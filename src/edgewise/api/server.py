@@ -444,6 +444,12 @@ class Server(uvicorn.Server):
             host, port = sockets[0].getsockname()[:2]
             self._on_ready(address_of(host, port))
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops listening. Children that wait for work would keep it waiting."""
+        if isinstance(self.config.app, Front):
+            self.config.app.hang_up()
+        await super().shutdown(sockets)
+
 
 def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serves a node until it is interrupted.

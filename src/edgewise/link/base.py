@@ -11,12 +11,13 @@ as what it is.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
+* ``POST work``, ``POST answer``: requests that come down; see ``link.work``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -51,11 +52,17 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
         streams: The streams of this node that go up; those of its children all do.
         budget: What the way to the parent may cost.
+        may_ask: What the parent, and those who ask it, may do here over the link: run models, see what this node sees,
+            and only if it is named, command devices and feed sources. Nobody becomes an admin this way; empty for
+            nothing at all.
+        asked_at_once: Requests of the parent that are answered at once; more wait there.
     """
 
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
     budget: BudgetSettings = BudgetSettings()
+    may_ask: tuple[Literal["predict", "read", "operate"], ...] = ("predict", "read")
+    asked_at_once: Annotated[int, Meta(ge=1, le=64)] = 8
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import SettingsError
+from edgewise.errors import ConflictError, SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.relay import Perform, Relay
     from edgewise.link.uplink import Uplink
     from edgewise.node.parenting import Parenting
     from edgewise.trust.joining import JoinToken
@@ -111,4 +112,36 @@ def make_uplink(
         random=random.random,
         budget=folder.budget(),
         spent=folder.keep_budget,
+    )
+
+
+def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None, clock: Clock) -> Relay:
+    """What answers requests of the node's parent.
+
+    Args:
+        settings: Of a node that has joined one.
+        perform: Answers.
+        fleet: Its own children.
+        clock: Time.
+
+    Raises:
+        ConflictError: It has joined none.
+    """
+    import random
+    import secrets
+
+    from edgewise.link.relay import Relay
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        raise ConflictError("This node has no parent", hint="First: edgewise join URL TOKEN")
+    return Relay(
+        connect=functools.partial(folder.client, membership, folder.credentials(membership)),
+        perform=perform,
+        most=settings.parent.asked_at_once,
+        session=secrets.token_hex(16),
+        brings=fleet.nodes if fleet else tuple,
+        clock=clock,
+        random=random.random,
     )

@@ -37,6 +37,7 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgewise.link.relay import Perform, Relay
     from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
     from edgewise.node.settings import Settings
@@ -81,6 +82,7 @@ class Node:
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
         uplink: Sends records to its parent; None while it has none.
+        relay: Answers what its parent hands down; None while it has none.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
@@ -118,6 +120,9 @@ class Node:
             if self.parenting:
                 opened.callback(self.parenting.close)
             self.uplink: Uplink | None = None
+            self.relay: Relay | None = None
+            self._perform: Perform | None = None
+            self._gate = threading.Lock()
             self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
             self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
             opened.callback(self._kin.stop)
@@ -214,6 +219,8 @@ class Node:
             self._upkeep.stop()
             self._accounting.stop()
             self._kin.stop()
+            if self.relay:
+                self.relay.stop()
             if self.uplink:
                 self.uplink.stop()
             if self.landing:
@@ -228,6 +235,11 @@ class Node:
     def folder(self, name: str) -> Path:
         """A folder for what transforms of that name learn; see ``edgewise.pipeline.base.Tools``."""
         return organs.learned_folder(self.settings, name)
+
+    def answer_parent(self, perform: Perform) -> None:
+        """From now on what the parent hands down is answered: the API is there."""
+        self._perform = perform
+        self._start_relay()
 
     def accept(self, event: Event) -> None:
         """Takes an event in: when this returns it is on disk. While the disk is full it waits, and frames are dropped
@@ -341,6 +353,18 @@ class Node:
             if uplink:
                 uplink.start()
                 self.uplink = uplink
+        self._start_relay()
+
+    def _start_relay(self) -> None:
+        with self._gate:
+            if self.uplink and self.relay is None and self._perform and self.settings.parent.may_ask:
+                self.relay = kin.make_relay(
+                    self.settings,
+                    self._perform,
+                    fleet=self.parenting.fleet if self.parenting else None,
+                    clock=self.clock,
+                )
+                self.relay.start()
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgewise._lib.clock import Clock
 from edgewise.link.base import Join, Joined
 from edgewise.link.intake import Intake
+from edgewise.node.relaying import Relaying
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
@@ -32,6 +33,7 @@ class Parenting:
         authority: Signs the certificates that children pin.
         verifier: Tells who sends a request.
         intake: Takes records.
+        relaying: Hands requests to them.
         fleet: Its children.
         clock: Time.
         port: Where children reach it; 0 before it listens.
@@ -60,6 +62,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.relaying = Relaying(clock=clock)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear)
 
     def nonce(self) -> str:
