@@ -159,8 +159,9 @@ def test_what_a_poll_did_not_bring_is_read_again_and_never_done_again() -> None:
         (again,) = work.asked
         assert again.method == "GET"
         assert again.id != first["GET"]
-        with pytest.raises(UnavailableError, match="may have been done"):
+        with pytest.raises(UnavailableError) as raised:
             await writes
+        assert "may have been done" in raised.value.hint
         assert not (await desk.relaying.answer("door", first["GET"], Part(0, b"late", last=True))).goes_on
         await desk.relaying.answer("door", again.id, Part(0, b"in time", last=True))
         assert (await reads).body == b"in time"  # type: ignore[attr-defined]
@@ -278,7 +279,7 @@ def test_a_node_that_stops_tells_those_who_wait() -> None:
         (handed,) = (await poll).asked  # type: ignore[attr-defined]
         waiting = await desk.poll(handed.id)
         desk.relaying.close()
-        assert await waiting == Work()
+        assert (await waiting).asked == ()  # type: ignore[attr-defined]
         with pytest.raises(UnavailableError):
             await answer
 
