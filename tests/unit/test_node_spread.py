@@ -22,12 +22,12 @@ class Fleet:
         self.spread.set_nodes(dict.fromkeys(speeds, places))
         self.now_s = 0.0
         self.counter = itertools.count()
-        self.ahead: list[tuple[float, int, str, object, str]] = []
-        self.running: dict[tuple[object, str], int] = {}
-        self.answers: list[tuple[object, str]] = []
-        self.failures: list[object] = []
-        self.starts: list[tuple[object, str]] = []
-        self.slow: dict[object, float] = {}
+        self.ahead: list[tuple[float, int, str, int, str]] = []
+        self.running: dict[tuple[int, str], int] = {}
+        self.answers: list[tuple[int, str]] = []
+        self.failures: list[int] = []
+        self.starts: list[tuple[int, str]] = []
+        self.slow: dict[int, float] = {}
         self.fails: dict[str, float] = {}
         self.most_at_once = 0
 
@@ -38,8 +38,9 @@ class Fleet:
         while True:
             wake_s = self.spread.next_s(self.now_s)
             if self.ahead and (wake_s is None or self.ahead[0][0] <= wake_s):
-                self.now_s, number, what, item, node = heapq.heappop(self.ahead)
+                time_s, number, what, item, node = heapq.heappop(self.ahead)
                 if self.running.get((item, node)) == number:
+                    self.now_s = time_s
                     del self.running[item, node]
                     self.happen(what, item, node)
             elif wake_s is not None:
@@ -49,7 +50,7 @@ class Fleet:
                 break
             self.take(self.spread.moves(self.now_s))
 
-    def happen(self, what: str, item: object, node: str) -> None:
+    def happen(self, what: str, item: int, node: str) -> None:
         if what == "done":
             counts, moves = self.spread.done(item, node, self.now_s)
             if counts:
@@ -156,25 +157,25 @@ def test_what_a_dying_node_had_is_done_by_others_and_it_rests() -> None:
 def test_an_item_that_is_wrong_is_not_tried_elsewhere() -> None:
     spread = Spread()
     spread.set_nodes({"a": 1, "b": 1})
-    spread.submit("x")
+    spread.submit(1)
     (start,) = spread.moves(0)
-    assert spread.failed("x", start.node, 1, elsewhere=False) == [Move("fail", "x")]
+    assert spread.failed(1, start.node, 1, elsewhere=False) == [Move("fail", 1)]
     assert spread.moves(2) == []
 
 
 def test_with_nobody_there_nothing_waits() -> None:
     spread = Spread()
-    spread.submit("x")
-    assert spread.moves(0) == [Move("fail", "x")]
+    spread.submit(1)
+    assert spread.moves(0) == [Move("fail", 1)]
 
 
 def test_an_item_that_nobody_wants_is_called_off() -> None:
     spread = Spread()
     spread.set_nodes({"a": 1})
-    spread.submit("x")
-    spread.submit("y")
+    spread.submit(1)
+    spread.submit(2)
     spread.moves(0)
-    assert spread.drop("x") == [Move("stop", "x", "a")]
-    assert spread.drop("x") == []
-    assert spread.moves(1) == [Move("start", "y", "a")]
-    assert spread.done("x", "a", 2) == (False, [])
+    assert spread.drop(1) == [Move("stop", 1, "a")]
+    assert spread.drop(1) == []
+    assert spread.moves(1) == [Move("start", 2, "a")]
+    assert spread.done(1, "a", 2) == (False, [])

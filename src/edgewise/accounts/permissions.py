@@ -125,6 +125,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v2/models/{name}/versions/{version}/stats", _PREDICT),
     Route("POST", "/v2/models/{name}/versions/{version}/infer", _PREDICT),
     Route("POST", "/v1/models/{name}/predict", _PREDICT),
+    Route("POST", "/v1/spread/v1/models/{name}/predict", _PREDICT),
+    Route("POST", "/v1/spread/v2/models/{name}/infer", _PREDICT),
+    Route("POST", "/v1/spread/v2/models/{name}/versions/{version}/infer", _PREDICT),
     Route("GET", "/v1/models", _READ),
     Route("GET", "/v1/models/{name}", _READ),
     # What is seen and what happened. The stream of audit records needs more; its handlers say so.

@@ -29,6 +29,8 @@ from edgewise.api.oip.routes import OpenInference
 from edgewise.api.performing import Performer
 from edgewise.api.predict import Predict
 from edgewise.api.relay import Relay
+from edgewise.api.spread import PREFIX as SPREAD
+from edgewise.api.spread import Spreading
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
 from edgewise.errors import EdgewiseError
 from edgewise.link.base import PREFIX
@@ -103,6 +105,7 @@ class Front:
         self._restraint = audit.Restraint()
         self._rest: asyncio.Task[Application] | None = None
         self._link = Link(node.parenting) if node.parenting else None
+        self._spread = Spreading(node, infer=infer, predict=self._predict, jobs=self._jobs)
         self._relay = Relay(node.parenting, node=node.settings.node.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +133,8 @@ class Front:
             self._guard.permit(passed)
             if (found := self._elsewhere(request)) is not None:
                 await self._relay(request, passed, *found)
+            elif request.path.startswith(f"{SPREAD}/"):
+                await self._spread(request, passed)
             elif oip:
                 await self._open_inference(request)
             elif (name := Predict.model_of(request.path)) is not None:
@@ -229,6 +234,7 @@ def _is_oip(path: str) -> bool:
     """Whether errors at a path have the form of the Open Inference Protocol."""
     while (found := below(path)) is not None:
         path = found[1]
+    path = path.removeprefix(SPREAD)
     return path == "/v2" or path.startswith("/v2/")
 
 

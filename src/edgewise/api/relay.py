@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgewise.accounts.permissions import Via
 from edgewise.api import audit
 from edgewise.api.wire import PeerGoneError
-from edgewise.errors import InputError, NotFoundError, TooLargeError
+from edgewise.errors import NotFoundError, RetryError, TooLargeError
 from edgewise.link.work import MAX_REQUEST_BYTES, Asked
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from edgewise.node.relaying import Answer
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _DOWN = {
     b"accept",
@@ -178,19 +181,26 @@ async def _pass_on(request: Request, answer: Answer) -> None:
 
 
 async def _stream(request: Request, answer: Answer, *, left: int | None) -> None:
-    """Sends pieces as they come. One that would go past the stated length, or a child that breaks off, ends the
-    connection: what was sent can be told from a whole answer.
+    """Sends pieces as they come. When the child breaks off, or sends more or less than it stated, the connection ends:
+    what was sent can be told from a whole answer.
+
+    Raises:
+        PeerGoneError: It broke off; nothing can be said any more.
     """
     await request.send({"type": "http.response.body", "body": answer.body, "more_body": True})
-    left = None if left is None else left - len(answer.body)
-    async for piece in answer.rest():
-        if left is not None:
-            left -= len(piece)
-            if left < 0:
-                raise InputError("The answer is longer than its Content-Length")
-        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
-    if left:
-        raise InputError("The answer is shorter than its Content-Length")
+    sent = len(answer.body)
+    try:
+        async for piece in answer.rest():
+            sent += len(piece)
+            if left is not None and sent > left:
+                break
+            await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+    except RetryError as error:
+        logger.info("%s is cut off: %s", request.path, error)
+        raise PeerGoneError from error
+    if left is not None and sent != left:
+        logger.warning("%s is cut off: the node sends %d bytes and states %d", request.path, sent, left)
+        raise PeerGoneError
     await request.send({"type": "http.response.body", "body": b""})
 
 

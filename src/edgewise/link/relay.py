@@ -80,6 +80,7 @@ class Relay:
         connect: Makes a connection to the parent.
         perform: Answers.
         most: Requests that are answered at once.
+        workers: What the node computes at once.
         session: 32 hex digits, of this process alone.
         brings: The nodes below this one.
         clock: Time.
@@ -92,6 +93,7 @@ class Relay:
         connect: Callable[[], Client],
         perform: Perform,
         most: int,
+        workers: int,
         session: str,
         brings: Callable[[], Iterable[str]],
         clock: Clock,
@@ -100,6 +102,7 @@ class Relay:
         self._connect = connect
         self._perform = perform
         self._most = most
+        self._workers = workers
         self._session = session
         self._brings = brings
         self._clock = clock
@@ -140,7 +143,7 @@ class Relay:
             brings = tuple(sorted(self._brings()))
             with self._lock:
                 news = None if brings == told else brings
-                poll = Poll(self._session, self._most, tuple(self._holding), news)
+                poll = Poll(self._session, self._most, tuple(self._holding), self._workers, news)
             body = client.call("POST", "/work", encode(poll), wait_s=POLL_S, limit=MAX_WORK_BYTES)
             work = decode(body, Work)
             self._calling.connected()

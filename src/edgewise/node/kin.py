@@ -131,6 +131,7 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
     import secrets
 
     from edgewise.link.relay import Relay
+    from edgewise.node import organs
 
     folder = link_folder(settings)
     membership = folder.membership
@@ -140,6 +141,7 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
         connect=functools.partial(folder.client, membership, folder.credentials(membership)),
         perform=perform,
         most=settings.parent.asked_at_once,
+        workers=organs.workers(settings),
         session=secrets.token_hex(16),
         brings=fleet.nodes if fleet else tuple,
         clock=clock,

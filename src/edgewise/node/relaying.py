@@ -163,6 +163,7 @@ class _Line:
         self.child = child
         self.session = ""
         self.most = 0
+        self.workers = 0
         self.polls = 0  # counts them: the newest is the one that counts
         self.open = False
         self.broken = False
@@ -200,9 +201,10 @@ class Relaying:
         line = self._lines.get(child)
         return line is not None and line.is_there(self._clock.monotonic())
 
-    def capacity(self, child: str) -> int:
-        """Requests that a child takes at once; 0 when it is not there."""
-        return self._lines[child].most if self.is_there(child) else 0
+    def places(self, child: str) -> int:
+        """Requests that keep a child busy: what it computes at once, and one on its way; 0 when it is not there."""
+        line = self._lines.get(child)
+        return min(line.most, line.workers + 1) if line and self.is_there(child) else 0
 
     def check(self, child: str) -> None:
         """Refuses a request that could not be handed on now: before its body is read.
@@ -323,7 +325,7 @@ class Relaying:
             for identity, exchange in line.under_way.items()
             if exchange.session != poll.session or identity not in poll.holding
         ]
-        line.session, line.most = poll.session, poll.most
+        line.session, line.most, line.workers = poll.session, poll.most, poll.workers
         line.polls += 1
         line.open, line.broken, line.seen_s = True, False, now_s
         line.dropped = [identity for identity in poll.holding if identity not in line.under_way]

@@ -15,12 +15,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
-
-Item: TypeAlias = Hashable
 
 MOST_TRIES = 4
 """Nodes that an item is given to, hedges included."""
@@ -43,14 +41,14 @@ class Move(msgspec.Struct, frozen=True):
     """What is to be done: ``start`` an item on a node, ``stop`` it there, or ``fail`` it, since nobody could do it."""
 
     kind: Literal["start", "stop", "fail"]
-    item: Item
+    item: int
     node: str = ""
 
 
 class _Node:
     def __init__(self) -> None:
         self.places = 0
-        self.running: set[Item] = set()
+        self.running: set[int] = set()
         self.average_s = 0.0
         self.failures = 0
         self.rests_until_s = -math.inf
@@ -71,8 +69,8 @@ class Spread:
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
-        self._work: dict[Item, _Work] = {}
-        self._waiting: deque[Item] = deque()
+        self._work: dict[int, _Work] = {}
+        self._waiting: deque[int] = deque()
         self._latest: deque[float] = deque(maxlen=_LATEST)
         self._answered = 0
         self._hedged = 0
@@ -86,18 +84,18 @@ class Spread:
             if not node.places and not node.running:
                 del self._nodes[name]
 
-    def submit(self, item: Item) -> None:
+    def submit(self, item: int) -> None:
         """An item to be worked on; none of that name is under way."""
         self._work[item] = _Work()
         self._waiting.append(item)
 
-    def drop(self, item: Item) -> list[Move]:
+    def drop(self, item: int) -> list[Move]:
         """Nobody wants it any more."""
         if item not in self._work:
             return []
         return self._end(item)
 
-    def done(self, item: Item, node: str, now_s: float) -> tuple[bool, list[Move]]:
+    def done(self, item: int, node: str, now_s: float) -> tuple[bool, list[Move]]:
         """A node has answered; whether its answer is the one that counts, and who is to stop."""
         since_s = self._leave(item, node)
         if since_s is None:
@@ -110,7 +108,7 @@ class Spread:
         self._answered += 1
         return True, self._end(item)
 
-    def failed(self, item: Item, node: str, now_s: float, *, elsewhere: bool) -> list[Move]:
+    def failed(self, item: int, node: str, now_s: float, *, elsewhere: bool) -> list[Move]:
         """A node has failed.
 
         Args:
@@ -137,7 +135,7 @@ class Spread:
     def moves(self, now_s: float) -> list[Move]:
         """What is to be begun now, and what can be done by nobody."""
         moves: list[Move] = []
-        stuck: list[Item] = []
+        stuck: list[int] = []
         while self._waiting:
             item = self._waiting.popleft()
             if (node := self._free(item, now_s)) is not None:
@@ -163,21 +161,21 @@ class Spread:
         later = [time_s for time_s in times if time_s > now_s]
         return min(later) if later else None
 
-    def _start(self, item: Item, name: str, now_s: float) -> Move:
+    def _start(self, item: int, name: str, now_s: float) -> Move:
         work = self._work[item]
         work.running[name] = now_s
         work.tried.add(name)
         self._nodes[name].running.add(item)
         return Move("start", item, name)
 
-    def _leave(self, item: Item, name: str) -> float | None:
+    def _leave(self, item: int, name: str) -> float | None:
         """Takes an item off a node; since when it had it, None when it had it no more."""
         node, work = self._nodes.get(name), self._work.get(item)
         if node is not None:
             node.running.discard(item)
         return work.running.pop(name, None) if work and node else None
 
-    def _end(self, item: Item) -> list[Move]:
+    def _end(self, item: int) -> list[Move]:
         work = self._work.pop(item)
         for name in work.running:
             self._nodes[name].running.discard(item)
@@ -185,14 +183,14 @@ class Spread:
             self._waiting.remove(item)
         return [Move("stop", item, name) for name in work.running]
 
-    def _free(self, item: Item, now_s: float) -> str | None:
+    def _free(self, item: int, now_s: float) -> str | None:
         tried = self._work[item].tried
         free = [
             (node.average_s, name) for name, node in self._nodes.items() if node.is_free(now_s) and name not in tried
         ]
         return min(free)[1] if free else None
 
-    def _hopeless(self, item: Item) -> bool:
+    def _hopeless(self, item: int) -> bool:
         """Whether no node is left that has not tried it."""
         return all(not node.places or name in self._work[item].tried for name, node in self._nodes.items())
 
@@ -202,7 +200,7 @@ class Spread:
         return sorted(self._latest)[math.ceil(_RANK * len(self._latest)) - 1]
 
     def _may_hedge(self) -> bool:
-        return self._hedged < HEDGED_FREE + HEDGED_SHARE * self._answered
+        return self._hedged + 1 <= HEDGED_FREE + HEDGED_SHARE * self._answered
 
     def _hedges(self, now_s: float) -> list[Move]:
         late_s = self._late_s()
