@@ -11,6 +11,7 @@ BENCHMARKS = {
     "serve": "HTTP against raw ONNX Runtime, LitServe and MLServer",
     "streams": "cameras, sensors and models on one node",
     "rules": "a thousand rules, a thousand events a second",
+    "spread": "N nodes on one model against N times one",
     "faces": "how well people are told apart, on the ORL faces",
     "models": "size, speed and accuracy of every model",
 }

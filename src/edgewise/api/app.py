@@ -26,6 +26,7 @@ from edgewise.api.link import Link
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
+from edgewise.api.opinions import Opinions
 from edgewise.api.performing import Performer
 from edgewise.api.predict import Predict
 from edgewise.api.relay import Relay
@@ -104,7 +105,7 @@ class Front:
         self._console = Console()
         self._restraint = audit.Restraint()
         self._rest: asyncio.Task[Application] | None = None
-        self._link = Link(node.parenting) if node.parenting else None
+        self._link = Link(node.parenting, Opinions(node, self._jobs)) if node.parenting else None
         self._spread = Spreading(node, infer=infer, predict=self._predict, jobs=self._jobs)
         self._relay = Relay(node.parenting, node=node.settings.node.name)
 

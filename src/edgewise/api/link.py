@@ -27,10 +27,12 @@ from edgewise.link.base import (
     decode,
     encode,
 )
+from edgewise.link.consult import Question
 from edgewise.link.work import MAX_MESSAGE_BYTES, Part, Poll
 from edgewise.trust.refusals import Reason, refusal
 
 if TYPE_CHECKING:
+    from edgewise.api.opinions import Opinions
     from edgewise.node.parenting import Parenting
     from edgewise.trust.proof import Caller
 
@@ -48,10 +50,12 @@ class Link:
 
     Args:
         parenting: What this node is to its children.
+        opinions: What its models say to them.
     """
 
-    def __init__(self, parenting: Parenting) -> None:
+    def __init__(self, parenting: Parenting, opinions: Opinions) -> None:
         self._parenting = parenting
+        self._opinions = opinions
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link")
         self._waiting = 0
 
@@ -123,6 +127,11 @@ class Link:
         identity = request.path.rpartition("/")[2]
         return encode(await self._parenting.relaying.answer(caller.node, identity, decode(body, Part)))
 
+    async def _infer(self, request: Request) -> bytes:
+        _, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        model = request.path.rpartition("/")[2]
+        return encode(await while_there(request, self._opinions.give(model, decode(body, Question))))
+
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
 
@@ -172,4 +181,5 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "records"): Link._records,
     ("POST", "work"): Link._work,
     ("POST", "answer"): Link._answer,
+    ("POST", "infer"): Link._infer,
 }

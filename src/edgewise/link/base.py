@@ -12,6 +12,7 @@ as what it is.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
 * ``POST work``, ``POST answer``: requests that come down; see ``link.work``.
+* ``POST infer``: what a model of the parent says of a picture; see ``link.consult``.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from edgewise.node.settings import Settings
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
     from edgewise.journal.disk import DiskJournal
+    from edgewise.link.client import Client
+    from edgewise.link.consult import Consulting
     from edgewise.link.membership import LinkFolder, Membership
     from edgewise.link.relay import Perform, Relay
     from edgewise.link.uplink import Uplink
@@ -133,12 +135,8 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
     from edgewise.link.relay import Relay
     from edgewise.node import organs
 
-    folder = link_folder(settings)
-    membership = folder.membership
-    if membership is None:
-        raise ConflictError("This node has no parent", hint="First: edgewise join URL TOKEN")
     return Relay(
-        connect=functools.partial(folder.client, membership, folder.credentials(membership)),
+        connect=_connect(settings),
         perform=perform,
         most=settings.parent.asked_at_once,
         workers=organs.workers(settings),
@@ -147,3 +145,23 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
         clock=clock,
         random=random.random,
     )
+
+
+def make_consulting(settings: Settings, *, clock: Clock) -> Consulting | None:
+    """What asks models of the node's parent; None where each byte to it costs. Errors as ``make_relay``."""
+    import random
+
+    from edgewise.link.consult import Consulting
+
+    if settings.parent.budget.metered:
+        return None
+    return Consulting(connect=_connect(settings), clock=clock, random=random.random)
+
+
+def _connect(settings: Settings) -> Callable[[], Client]:
+    """Makes connections to the parent, with credentials that they share."""
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        raise ConflictError("This node has no parent", hint="First: edgewise join URL TOKEN")
+    return functools.partial(folder.client, membership, folder.credentials(membership))

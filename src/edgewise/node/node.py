@@ -24,6 +24,7 @@ from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
+from edgewise.node.second import SecondOpinion
 from edgewise.node.settings import exposure
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
@@ -83,6 +84,7 @@ class Node:
         parenting: What it is to its children; None where it takes none.
         uplink: Sends records to its parent; None while it has none.
         relay: Answers what its parent hands down; None while it has none.
+        second: Asks its parent what it is unsure of.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
@@ -121,6 +123,7 @@ class Node:
                 opened.callback(self.parenting.close)
             self.uplink: Uplink | None = None
             self.relay: Relay | None = None
+            self.second = SecondOpinion()
             self._perform: Perform | None = None
             self._gate = threading.Lock()
             self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
@@ -186,6 +189,7 @@ class Node:
                 is_heard=self._rules.hears,
                 batcher=batcher,
                 recorder=self.clips.recorders.get(name),
+                second=self.second,
                 clock=self.clock,
             )
         self.clips.start()
@@ -221,6 +225,8 @@ class Node:
             self._kin.stop()
             if self.relay:
                 self.relay.stop()
+            if self.second.consulting:
+                self.second.consulting.stop()
             if self.uplink:
                 self.uplink.stop()
             if self.landing:
@@ -353,6 +359,7 @@ class Node:
             if uplink:
                 uplink.start()
                 self.uplink = uplink
+                self.second.consulting = kin.make_consulting(self.settings, clock=self.clock)
         self._start_relay()
 
     def _start_relay(self) -> None:
