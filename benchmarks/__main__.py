@@ -13,6 +13,7 @@ BENCHMARKS = {
     "rules": "a thousand rules, a thousand events a second",
     "spread": "N nodes on one model against N times one",
     "faces": "how well people are told apart, on the ORL faces",
+    "joint": "a small model that asks a larger one, on CIFAR-10",
     "models": "size, speed and accuracy of every model",
 }
 
