@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 PREFIX = "/v1/spread"
 _JSON_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
-# Parts of a batch for each place: enough that a slow node ends with the others, and few enough that each pays.
+# Parts of a batch for each place: enough that a slow node ends with the others.
 _PARTS_PER_PLACE = 4
+# A part takes so long at least, by what parts took before: handing one on costs a few milliseconds of two nodes.
+_LEAST_PART_S = 0.1
+_NEWEST = 0.2  # weight of the newest part in the average
 # What a child said of a model counts for so long; then it is asked again while work goes on.
 _FRESH_S = 30.0
 _STALE_S = 300.0
@@ -56,6 +59,7 @@ class _Item(NamedTuple):
 
     head: Head
     asked: Asked
+    rows: int
 
 
 class _Answered(NamedTuple):
@@ -88,6 +92,7 @@ class Spreading:
         self._known: dict[tuple[str, str], _Known] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._teams: dict[tuple[str, str, str], Team[_Item, _Answered]] = {}
+        self._row_s: dict[str, float] = {}
 
     async def __call__(self, request: Request, passed: Pass) -> None:
         """Answers one request.
@@ -130,7 +135,8 @@ class Spreading:
         for first, end in runs:
             body, length = parts.part_of(whole, arrays, first, end)
             headers = ((b"content-type", _OCTETS), (_JSON_LENGTH, b"%d" % length))
-            items.append(_item(msgspec.structs.replace(asked, headers=headers, body=body), path=path))
+            part = msgspec.structs.replace(asked, headers=headers, body=body)
+            items.append(_item(part, path=path, rows=end - first))
         done_all = await team.do(items)
         answers = [
             parts.outputs_of(each.body, codec.header_length(dict(each.headers).get(_JSON_LENGTH, b"")))
@@ -152,8 +158,10 @@ class Spreading:
             return None
         whole, arrays = codec.decode(memoryview(bytearray(asked.body)), json_length)
         rows = parts.rows_of(whole, arrays, open_first=_open_first(model))
-        places = sum(self._places(model.name, model.versions[0]).values())
-        return (split(rows, _PARTS_PER_PLACE * max(1, places)), whole, arrays) if rows > 1 else None
+        most = _PARTS_PER_PLACE * max(1, sum(self._places(model.name, model.versions[0]).values()))
+        worth = int(rows * self._row_s.get(model.name, _LEAST_PART_S) / _LEAST_PART_S)
+        runs = split(rows, min(most, max(1, worth)))
+        return (runs, whole, arrays) if len(runs) > 1 else None
 
     # Who has the model.
 
@@ -251,6 +259,16 @@ class Spreading:
         return self._teams[key]
 
     async def _run(self, name: str, node: str, item: _Item) -> _Answered:
+        begun_s = self._node.clock.monotonic()
+        answered = await self._answered(name, node, item)
+        row_s = (self._node.clock.monotonic() - begun_s) / item.rows
+        before_s = self._row_s.get(name, row_s)
+        if len(self._row_s) >= _MAX_TEAMS:
+            self._row_s.clear()
+        self._row_s[name] = before_s + (row_s - before_s) * _NEWEST
+        return answered
+
+    async def _answered(self, name: str, node: str, item: _Item) -> _Answered:
         if node == self._name:
             work = self._predict.plain_work(item.head) or self._infer.plain_work(item.head)
             if work is None:
@@ -271,12 +289,12 @@ class Spreading:
         return _Answered(body, kept, headers.get(b"content-type", JSON))
 
 
-def _item(asked: Asked, *, path: str, query: bytes = b"") -> _Item:
+def _item(asked: Asked, *, path: str, query: bytes = b"", rows: int = 1) -> _Item:
     """What is asked, for this node and for children; compressed answers are for the caller's own connection."""
     headers = tuple(header for header in asked.headers if header[0] != b"accept-encoding")
     asked = msgspec.structs.replace(asked, path=path, query=query, headers=headers)
     scope = {"method": "POST", "path": path, "query_string": query, "headers": headers, "scheme": "http"}
-    return _Item(Head(scope), asked)
+    return _Item(Head(scope), asked, rows)
 
 
 def _version_of(request: Head) -> str:
