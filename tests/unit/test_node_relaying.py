@@ -13,7 +13,6 @@ from edgewise.link.work import Asked, Part, Poll, Work
 from edgewise.node import relaying
 from edgewise.node.relaying import Answer, Relaying
 
-ONE, TWO = "1" * 32, "2" * 32
 NONE = "0" * 32
 
 
@@ -34,13 +33,13 @@ class Desk:
         self.tasks.append(task)
         return task
 
-    async def poll(self, *holding: str, session: str = ONE, most: int = 8) -> asyncio.Task[object]:
-        task = self.begin(self.relaying.take("door", Poll(session, most, holding)))
+    async def poll(self, *holding: str, most: int = 8) -> asyncio.Task[object]:
+        task = self.begin(self.relaying.take("door", Poll(most, holding)))
         await asyncio.sleep(0)
         return task
 
-    async def work(self, *holding: str, session: str = ONE, most: int = 8) -> Work:
-        work = await (await self.poll(*holding, session=session, most=most))
+    async def work(self, *holding: str, most: int = 8) -> Work:
+        work = await (await self.poll(*holding, most=most))
         assert isinstance(work, Work)
         return work
 
@@ -143,7 +142,7 @@ def test_another_child_cannot_answer_what_it_was_not_handed() -> None:
         poll = await desk.poll()
         answer = await desk.ask(asked())
         (handed,) = (await poll).asked  # type: ignore[attr-defined]
-        await asyncio.wait_for(desk.relaying.take("window", Poll(TWO, 1, (handed.id,))), 1)  # it is told to drop it
+        await asyncio.wait_for(desk.relaying.take("window", Poll(1, (handed.id,))), 1)  # it is told to drop it
         assert not (await desk.relaying.answer("window", handed.id, Part(0, b"no", last=True))).goes_on
         assert not answer.done()
 
@@ -174,8 +173,8 @@ def test_what_is_read_is_given_to_a_child_twice_at_most() -> None:
         poll = await desk.poll()
         reads = await desk.ask(asked())
         await poll
-        assert len((await desk.work(session=TWO)).asked) == 1  # it was started anew
-        await desk.poll(session=ONE)  # and again
+        assert len((await desk.work()).asked) == 1  # it was started anew
+        await desk.poll()  # and again
         with pytest.raises(UnavailableError, match="went away"):
             await reads
 
@@ -244,6 +243,20 @@ def test_who_stops_waiting_frees_the_child() -> None:
         assert work.dropped == (handed.id,)  # type: ignore[attr-defined]
         assert len(work.asked) == 1  # type: ignore[attr-defined]
         assert not second.done()
+
+    story(told)
+
+
+def test_a_child_gets_no_more_at_once_than_it_takes() -> None:
+    async def told(desk: Desk) -> None:
+        poll = await desk.poll(most=2)
+        for _ in range(3):
+            desk.begin(desk.relaying.ask("door", asked()))
+        handed = (await poll).asked  # type: ignore[attr-defined]
+        assert len(handed) == 2
+        waiting = await desk.poll(*(each.id for each in handed), most=2)
+        await desk.relaying.answer("door", handed[0].id, Part(0, last=True))
+        assert len((await waiting).asked) == 1  # type: ignore[attr-defined]
 
     story(told)
 

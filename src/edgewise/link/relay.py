@@ -81,7 +81,6 @@ class Relay:
         perform: Answers.
         most: Requests that are answered at once.
         workers: What the node computes at once.
-        session: 32 hex digits, of this process alone.
         brings: The nodes below this one.
         clock: Time.
         random: 0 to 1, for jitter.
@@ -94,7 +93,6 @@ class Relay:
         perform: Perform,
         most: int,
         workers: int,
-        session: str,
         brings: Callable[[], Iterable[str]],
         clock: Clock,
         random: Callable[[], float],
@@ -103,7 +101,6 @@ class Relay:
         self._perform = perform
         self._most = most
         self._workers = workers
-        self._session = session
         self._brings = brings
         self._clock = clock
         self._calling = Calling("work", connect=connect, serve=self._serve, clock=clock, random=random)
@@ -143,7 +140,7 @@ class Relay:
             brings = tuple(sorted(self._brings()))
             with self._lock:
                 news = None if brings == told else brings
-                poll = Poll(self._session, self._most, tuple(self._holding), self._workers, news)
+                poll = Poll(self._most, tuple(self._holding), self._workers, news)
             body = client.call("POST", "/work", encode(poll), wait_s=POLL_S, limit=MAX_WORK_BYTES)
             work = decode(body, Work)
             self._calling.connected()

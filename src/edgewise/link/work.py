@@ -80,14 +80,12 @@ class Poll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The child asks what there is to do.
 
     Attributes:
-        session: Of the child's process: what another one had under way is lost.
         most: Requests that it takes at once.
         workers: And so many of them it computes at once.
         holding: Those that it has under way.
         brings: The nodes below it; None when they are the same as in the poll before on this connection.
     """
 
-    session: _Id
     most: Annotated[int, Meta(ge=1, le=MAX_AT_ONCE)]
     holding: Annotated[tuple[_Id, ...], Meta(max_length=MAX_AT_ONCE)] = ()
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1

@@ -130,7 +130,6 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
         ConflictError: It has joined none.
     """
     import random
-    import secrets
 
     from edgewise.link.relay import Relay
     from edgewise.node import organs
@@ -140,7 +139,6 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
         perform=perform,
         most=settings.parent.asked_at_once,
         workers=organs.workers(settings),
-        session=secrets.token_hex(16),
         brings=fleet.nodes if fleet else tuple,
         clock=clock,
         random=random.random,

@@ -107,7 +107,6 @@ class _Exchange:
     def __init__(self, asked: Asked, line: _Line, *, now_s: float) -> None:
         self.asked = asked
         self.line = line
-        self.session = ""  # of the child that has it; empty while it waits
         self.tries = 1
         self.moved_s = now_s
         self.until_s = now_s + asked.within_s
@@ -161,7 +160,6 @@ class _Line:
 
     def __init__(self, child: str) -> None:
         self.child = child
-        self.session = ""
         self.most = 0
         self.workers = 0
         self.polls = 0  # counts them: the newest is the one that counts
@@ -320,12 +318,8 @@ class Relaying:
 
     def _begin_poll(self, line: _Line, poll: Poll) -> None:
         now_s = self._clock.monotonic()
-        lost = [
-            exchange
-            for identity, exchange in line.under_way.items()
-            if exchange.session != poll.session or identity not in poll.holding
-        ]
-        line.session, line.most, line.workers = poll.session, poll.most, poll.workers
+        lost = [exchange for identity, exchange in line.under_way.items() if identity not in poll.holding]
+        line.most, line.workers = poll.most, poll.workers
         line.polls += 1
         line.open, line.broken, line.seen_s = True, False, now_s
         line.dropped = [identity for identity in poll.holding if identity not in line.under_way]
@@ -342,7 +336,6 @@ class Relaying:
             if handed and size > MAX_PART_BYTES:
                 break
             line.waiting.popleft()
-            exchange.session = line.session
             line.under_way[exchange.asked.id] = exchange
             left_s = max(0.0, exchange.until_s - self._clock.monotonic())
             handed.append(msgspec.structs.replace(exchange.asked, within_s=left_s))
@@ -360,7 +353,6 @@ class Relaying:
             self._fail(exchange, UnavailableError(message, hint=hint, node=line.child, retry_after_s=RETRY_AFTER_S))
             return
         exchange.tries += 1
-        exchange.session = ""
         exchange.asked = msgspec.structs.replace(exchange.asked, id=self._new_id())  # nothing of the first try counts
         line.waiting.appendleft(exchange)
         line.fresh.set()
