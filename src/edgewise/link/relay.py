@@ -21,7 +21,7 @@ from edgewise.link.base import decode, encode
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
-from edgewise.link.work import MAX_WORK_BYTES, POLL_S, Asked, Headers, Heard, Part, Poll, Work
+from edgewise.link.work import BRINGING_POLL_S, MAX_WORK_BYTES, POLL_S, Asked, Headers, Heard, Part, Poll, Work
 
 # A part is tried so often before its answer is given up; the waits in between, in seconds, outlast a reconnect.
 _WAITS_S = (0.0, 0.2, 1.0, 3.0)
@@ -81,7 +81,7 @@ class Relay:
         perform: Answers.
         most: Requests that are answered at once.
         workers: What the node computes at once.
-        brings: The nodes below this one.
+        brings: The nodes below this one; None where there can be none.
         clock: Time.
         random: 0 to 1, for jitter.
     """
@@ -93,7 +93,7 @@ class Relay:
         perform: Perform,
         most: int,
         workers: int,
-        brings: Callable[[], Iterable[str]],
+        brings: Callable[[], Iterable[str]] | None,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
@@ -102,6 +102,7 @@ class Relay:
         self._most = most
         self._workers = workers
         self._brings = brings
+        self._wait_s = BRINGING_POLL_S if brings else POLL_S
         self._clock = clock
         self._calling = Calling("work", connect=connect, serve=self._serve, clock=clock, random=random)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="answer")
@@ -137,11 +138,11 @@ class Relay:
         """Polls until something fails."""
         told: tuple[str, ...] | None = None
         while not self._calling.stopping.is_set():
-            brings = tuple(sorted(self._brings()))
+            brings = tuple(sorted(self._brings())) if self._brings else ()
             with self._lock:
                 news = None if brings == told else brings
-                poll = Poll(self._most, tuple(self._holding), self._workers, news)
-            body = client.call("POST", "/work", encode(poll), wait_s=POLL_S, limit=MAX_WORK_BYTES)
+                poll = Poll(self._most, tuple(self._holding), self._workers, self._wait_s, news)
+            body = client.call("POST", "/work", encode(poll), wait_s=self._wait_s, limit=MAX_WORK_BYTES)
             work = decode(body, Work)
             self._calling.connected()
             told = brings

@@ -4,7 +4,7 @@ The child calls here too. It keeps one long poll open by which the parent hands 
 sends each answer up in numbered parts over other connections. So a lost poll, a lost part and a lost answer to a part
 are all told apart:
 
-* ``POST work``: ``Poll`` → ``Work``. Answered at once when there is something, else after ``POLL_S``. A poll states
+* ``POST work``: ``Poll`` → ``Work``. Answered at once when there is something, else after ``wait_s``. A poll states
   what the child has under way: what it was handed and does not state never arrived, or was given up.
 * ``POST answer/ID``: ``Part`` → ``Heard``. A part that was sent before is recognised by its number. It is answered
   once there is room for the next one, so an answer goes no faster than it is read; and the answer says when nobody
@@ -25,6 +25,9 @@ from edgewise.trust.names import NodeName
 
 POLL_S = 25.0
 """How long a poll waits: less than what proxies and NATs forget connections after."""
+
+BRINGING_POLL_S = 5.0
+"""The same of a child that has children: a poll is how those above hear of a new one."""
 
 MAX_REQUEST_BYTES = 32 << 20
 """Bound of the body of a request that is handed down."""
@@ -83,12 +86,14 @@ class Poll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         most: Requests that it takes at once.
         workers: And so many of them it computes at once.
         holding: Those that it has under way.
+        wait_s: How long the poll waits when there is nothing.
         brings: The nodes below it; None when they are the same as in the poll before on this connection.
     """
 
     most: Annotated[int, Meta(ge=1, le=MAX_AT_ONCE)]
     holding: Annotated[tuple[_Id, ...], Meta(max_length=MAX_AT_ONCE)] = ()
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
+    wait_s: Annotated[float, Meta(ge=0, le=POLL_S)] = POLL_S
     brings: Annotated[tuple[NodeName, ...], Meta(max_length=MAX_NODES)] | None = None
 
 

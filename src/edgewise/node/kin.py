@@ -139,7 +139,7 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
         perform=perform,
         most=settings.parent.asked_at_once,
         workers=organs.workers(settings),
-        brings=fleet.nodes if fleet else tuple,
+        brings=fleet.nodes if fleet else None,
         clock=clock,
         random=random.random,
     )

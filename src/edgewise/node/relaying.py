@@ -21,7 +21,7 @@ import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import BusyError, EdgewiseError, UnavailableError
-from edgewise.link.work import MAX_PART_BYTES, POLL_S, Asked, Heard, Part, Poll, Work
+from edgewise.link.work import MAX_PART_BYTES, Asked, Heard, Part, Poll, Work
 
 ANSWER_S = 60.0
 """An answer begins by then, or the request fails."""
@@ -259,7 +259,7 @@ class Relaying:
         broken = True
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
+                async with asyncio.timeout(poll.wait_s):
                     while not (self._closed or line.polls != number or _has_work(line)):
                         line.fresh.clear()
                         await line.fresh.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -14,14 +16,18 @@ from edgewise.errors import UnavailableError
 from edgewise.testing.node import RunningNode
 
 PATIENCE_S = 60.0
+# Below what systems hand out by themselves.
+_PORTS = 15_000, 30_000
 
 T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """A TCP port that nobody listens on now, and that the system gives to nobody who asks for any."""
+    while True:
+        port = random.randrange(*_PORTS)  # noqa: S311, chance and no secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until(condition: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
