@@ -13,7 +13,9 @@ BENCHMARKS = {
     "streams": "cameras, sensors and models on one node",
     "rules": "a thousand rules, a thousand events a second",
     "fleet": "thousands of children on one center",
+    "spread": "N nodes on one model against N times one",
     "faces": "how well people are told apart, on the ORL faces",
+    "joint": "a small model that asks a larger one, on CIFAR-10",
     "models": "size, speed and accuracy of every model",
 }
 

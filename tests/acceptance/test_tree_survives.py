@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,53 +23,18 @@ from edgewise.errors import CorruptError, EdgewiseError
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.disk import DiskJournal
 from edgewise.journal.reader import DiskReader
+from edgewise.testing import tree as testing
 from edgewise.testing.flaky import FlakyLink
-from edgewise.testing.node import RunningNode
+from edgewise.testing.tree import until as until_it
 from edgewise.types import Entry, Record
 
 KILLS = int(os.environ.get("EDGEWISE_TREE_KILLS", "6"))
 PATIENCE_S = 150.0
+until = functools.partial(until_it, patience_s=PATIENCE_S)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Waits for something that other processes do."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    pytest.fail("it did not happen in time")
-
-
-class Member:
-    """A node of the tree, in a folder and a process of its own."""
-
-    def __init__(self, folder: Path, name: str, *, sections: str = "") -> None:
-        folder.mkdir()
-        self.name = name
-        self.folder = folder
-        self.https = free_port()
-        (folder / "edgewise.yaml").write_text(
-            f"node: {{name: {name}, data: ./data}}\nhttp: {{port: 0}}\n"
-            f"https: {{host: 127.0.0.1, port: {self.https}}}\nparent: {{gather_s: 0.05}}\n{sections}"
-        )
-        self.node = RunningNode(folder)
-
-    def command(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
-
-    def join(self, parent: Member, *, port: int = 0) -> None:
-        token = parent.command("token", "create")
-        self.command("join", f"https://127.0.0.1:{port or parent.https}", token)
+class Member(testing.Member):
+    """A node of the tree, with what it measures."""
 
     def push(self, *values: float) -> None:
         readings = [{"values": {"t": value}} for value in values]

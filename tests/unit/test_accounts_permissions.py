@@ -125,3 +125,21 @@ def test_only_these_are_for_everybody() -> None:
         ("POST", "/v1/session"),
     ]
     assert all(a != b for a, b in itertools.pairwise(free))
+
+
+def test_another_nodes_path_needs_what_it_needs_there() -> None:
+    for route in ROUTES:
+        if not route.path.startswith(("/v1/", "/v2")) or route.path.startswith("/v1/session"):
+            continue
+        for way in ("/v1/nodes/door", "/v1/nodes/gateway/v1/nodes/door"):
+            found = find_route(route.method, way + route.path.replace("{name}", "x"))
+            assert found is not None
+            assert (found.permission, found.changes) == (route.permission or Permission.READ, route.changes)
+
+
+def test_nobody_signs_in_at_another_node_and_no_other_path_leads_there() -> None:
+    for path in ("/v1/session", "/v1/session/password", "/link/v1/hello", "/metrics", "/v1", "", "/v1/../v1/accounts"):
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            assert find_route(method, f"/v1/nodes/door{path}") is None
+    assert find_route("GET", "/v1/nodes//v1/events") is None
+    assert find_route("GET", "/v1/nodes/door" * 9 + "/v1/events") is None

@@ -51,6 +51,7 @@ class Via(enum.StrEnum):
     API_TOKEN = "api_token"  # noqa: S105, the name of a way, no secret
     TOKEN_FILE = "token_file"  # noqa: S105, the same
     LOOPBACK = "loopback"
+    PARENT = "parent"
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -128,6 +129,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v2/models/{name}/versions/{version}/stats", _PREDICT),
     Route("POST", "/v2/models/{name}/versions/{version}/infer", _PREDICT),
     Route("POST", "/v1/models/{name}/predict", _PREDICT),
+    Route("POST", "/v1/spread/v1/models/{name}/predict", _PREDICT),
+    Route("POST", "/v1/spread/v2/models/{name}/infer", _PREDICT),
+    Route("POST", "/v1/spread/v2/models/{name}/versions/{version}/infer", _PREDICT),
     Route("GET", "/v1/models", _READ),
     Route("GET", "/v1/models/{name}", _READ),
     # What is seen and what happened. The stream of audit records needs more; its handlers say so.
@@ -202,6 +206,21 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+_BELOW = "/v1/nodes/"
+_MOST_HOPS = 8
+_SIGNING_IN = "/v1/session"
+
+
+def below(path: str) -> tuple[str, str] | None:
+    """Of a path that another node is to answer (``/v1/nodes/door/v1/events``): its name, and the path there
+    (``/v1/events``); None when it is another path.
+    """
+    if not path.startswith(_BELOW):
+        return None
+    name, _, rest = path[len(_BELOW) :].partition("/")
+    return (name, f"/{rest}") if name and (rest == "v2" or rest.startswith(("v1/", "v2/"))) else None
+
+
 @cache
 def _by_length() -> dict[int, list[tuple[tuple[str, ...], Route]]]:
     rows: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
@@ -215,15 +234,35 @@ def _by_length() -> dict[int, list[tuple[tuple[str, ...], Route]]]:
 
 def routes_of(path: str) -> list[Route]:
     """The rows of a path, the most exact first; those of the first one's path are the ones that count."""
+    if (inner := _innermost(path)) is not None:
+        return [] if inner.startswith(_SIGNING_IN) else [_for_some(route) for route in routes_of(inner)]
     parts = (path.rstrip("/") or "/").split("/")
     found = [route for pattern, route in _by_length().get(len(parts), ()) if _fits(pattern, parts)]
     return [route for route in found if route.path == found[0].path]
 
 
 def find_route(method: str, path: str) -> Route | None:
-    """The row of a request; None when there is none, and so nobody may. HEAD is GET without a body."""
+    """The row of a request; None when there is none, and so nobody may. HEAD is GET without a body.
+
+    What another node is to answer needs the permission that it needs there, and at least ``read``:
+    strangers do not learn what is below a node. Nobody signs in at another node.
+    """
     wanted = "GET" if method == "HEAD" else method
     return next((route for route in routes_of(path) if route.method == wanted), None)
+
+
+def _innermost(path: str) -> str | None:
+    """The path at the node that answers in the end; None when this one does. Past ``_MOST_HOPS`` it is no path."""
+    inner = None
+    for _ in range(_MOST_HOPS):
+        if (found := below(path)) is None:
+            return inner
+        inner = path = found[1]
+    return "/v1/nodes"
+
+
+def _for_some(route: Route) -> Route:
+    return route if route.permission is not None else route._replace(permission=Permission.READ)
 
 
 def _fits(pattern: Iterable[str], parts: Iterable[str]) -> bool:

@@ -14,6 +14,7 @@ import functools
 from typing import TYPE_CHECKING, cast
 
 from edgewise._lib.secrets import read_secret
+from edgewise.accounts.permissions import below
 from edgewise.api import audit
 from edgewise.api.audit import NOTES, PASSED
 from edgewise.api.console import Console
@@ -25,7 +26,12 @@ from edgewise.api.link import Link
 from edgewise.api.metrics import Metrics
 from edgewise.api.oip.infer import Inference
 from edgewise.api.oip.routes import OpenInference
+from edgewise.api.opinions import Opinions
+from edgewise.api.performing import Performer
 from edgewise.api.predict import Predict
+from edgewise.api.relay import Relay
+from edgewise.api.spread import PREFIX as SPREAD
+from edgewise.api.spread import Spreading
 from edgewise.api.wire import Application, Limits, Message, PeerGoneError, Receive, Request, Scope, Send
 from edgewise.errors import EdgewiseError
 from edgewise.link.base import PREFIX
@@ -99,7 +105,9 @@ class Front:
         self._console = Console()
         self._restraint = audit.Restraint()
         self._rest: asyncio.Task[Application] | None = None
-        self._link = Link(node.parenting) if node.parenting else None
+        self._link = Link(node.parenting, Opinions(node, self._jobs)) if node.parenting else None
+        self._spread = Spreading(node, infer=infer, predict=self._predict, jobs=self._jobs)
+        self._relay = Relay(node.parenting, node=node.settings.node.name)
 
     def leave(self) -> None:
         """Lets nobody wait any longer: the server is about to stop."""
@@ -117,7 +125,7 @@ class Front:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, limits=self._limits)
-        oip = request.path == "/v2" or request.path.startswith("/v2/")
+        oip = _is_oip(request.path)
         link = self._link if request.path.startswith(_LINK) else None
         try:
             if link:  # children prove themselves
@@ -129,7 +137,11 @@ class Front:
                 request.before_answer = functools.partial(self._record, request, passed)
             request.goes_on = functools.partial(self._still_may, request)
             self._guard.permit(passed)
-            if oip:
+            if (found := self._elsewhere(request)) is not None:
+                await self._relay(request, passed, *found)
+            elif request.path.startswith(f"{SPREAD}/"):
+                await self._spread(request, passed)
+            elif oip:
                 await self._open_inference(request)
             elif (name := Predict.model_of(request.path)) is not None:
                 await self._predict(request, name)
@@ -168,6 +180,11 @@ class Front:
         record = self._node.record_change if passed.route.changes else self._node.record_query
         await asyncio.to_thread(record, passed.route.changes or passed.route.asks, facts)
 
+    def hang_up(self) -> None:
+        """Ends what would keep connections open: the server is stopping."""
+        if self._node.parenting:
+            self._node.parenting.relaying.close()
+
     def _still_may(self, request: Request) -> bool:
         """Whether who asked for an answer that does not end may still have it."""
         if not self._guard.holds(request.scope[PASSED]):
@@ -176,6 +193,15 @@ class Front:
             except EdgewiseError:
                 return False
         return True
+
+    def _elsewhere(self, request: Request) -> tuple[str, str] | None:
+        """The node that is to answer, and the path there; a path that leads to this node becomes its own."""
+        while (found := below(request.path)) is not None:
+            if found[0] != self._node.settings.node.name:
+                return found
+            request.path = request.scope["path"] = found[1]
+            request.scope.pop("raw_path", None)
+        return None
 
     async def _litestar(self, request: Request) -> None:
         application = await asyncio.shield(self._load_rest())
@@ -197,7 +223,9 @@ class Front:
         while True:
             message: Message = await receive()
             if message["type"] == "lifespan.startup":
-                warming = asyncio.get_running_loop().call_later(WARM_UP_S, self._load_rest)
+                loop = asyncio.get_running_loop()
+                warming = loop.call_later(WARM_UP_S, self._load_rest)
+                self._node.answer_parent(Performer(self, loop, may_ask=self._node.settings.parent.may_ask))
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 warming.cancel()
@@ -208,6 +236,14 @@ class Front:
                     self._link.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _is_oip(path: str) -> bool:
+    """Whether errors at a path have the form of the Open Inference Protocol."""
+    while (found := below(path)) is not None:
+        path = found[1]
+    path = path.removeprefix(SPREAD)
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def _unwrapped(raised: Exception) -> BaseException:

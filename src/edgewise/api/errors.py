@@ -120,7 +120,7 @@ def status_of(error: EdgewiseError) -> HTTPStatus:
 
 def headers_of(error: EdgewiseError) -> list[tuple[bytes, bytes]]:
     """Headers that go with an error."""
-    if isinstance(error, BusyError | ThrottledError):
+    if isinstance(error, BusyError | ThrottledError) or "retry_after_s" in error.facts:
         return [(b"retry-after", str(error.facts.get("retry_after_s", RETRY_AFTER_S)).encode())]
     if isinstance(error, MethodError):
         return [(b"allow", ", ".join(error.facts["allowed"]).encode())]  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from edgewise.api.errors import MethodError
 from edgewise.api.link_blobs import BlobRoutes
+from edgewise.api.relay import while_there
 from edgewise.api.wire import Request
 from edgewise.errors import BusyError, NotFoundError
 from edgewise.link import desired
@@ -29,11 +30,14 @@ from edgewise.link.base import (
     decode,
     encode,
 )
+from edgewise.link.consult import Question
 from edgewise.link.reports import Told
+from edgewise.link.work import MAX_MESSAGE_BYTES, Part, Poll
 from edgewise.trust.refusals import Reason, refusal
 from edgewise.trust.sessions import HEADER, NEW
 
 if TYPE_CHECKING:
+    from edgewise.api.opinions import Opinions
     from edgewise.node.parenting import Parenting
     from edgewise.trust.proof import Caller
 
@@ -52,10 +56,12 @@ class Link:
 
     Args:
         parenting: What this node is to its children.
+        opinions: What its models say to them.
     """
 
-    def __init__(self, parenting: Parenting) -> None:
+    def __init__(self, parenting: Parenting, opinions: Opinions) -> None:
         self._parenting = parenting
+        self._opinions = opinions
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="link")
         self._waiting = 0
         self._blob_routes = BlobRoutes(parenting.blobs)
@@ -121,6 +127,24 @@ class Link:
     async def _records(self, request: Request) -> bytes:
         caller, body = await self._proved(request, max_bytes=MAX_RECORDS_BYTES)
         return encode(await self._run(self._take, caller, body))
+
+    async def _work(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        poll = decode(body, Poll)
+        if poll.brings:
+            await self._run(self._parenting.fleet.announce, caller.node, poll.brings)
+        taking = self._parenting.relaying.take(caller.node, poll)
+        return encode(await while_there(request, taking))
+
+    async def _answer(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=MAX_MESSAGE_BYTES)
+        identity = request.path.rpartition("/")[2]
+        return encode(await self._parenting.relaying.answer(caller.node, identity, decode(body, Part)))
+
+    async def _infer(self, request: Request) -> bytes:
+        _, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
+        model = request.path.rpartition("/")[2]
+        return encode(await while_there(request, self._opinions.give(model, decode(body, Question))))
 
     def _take(self, caller: Caller, body: bytes) -> object:
         return self._parenting.intake.take(caller.node, decode(body, Records).batches)
@@ -218,4 +242,7 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "desired"): Link._desired,
     ("POST", "state"): Link._state,
     ("POST", "health"): Link._health,
+    ("POST", "work"): Link._work,
+    ("POST", "answer"): Link._answer,
+    ("POST", "infer"): Link._infer,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -94,7 +95,7 @@ def document(of_litestar: dict[str, Any]) -> bytes:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Adds what every operation has: the error bodies, and bodies that only the handler knows."""
-    body = _ref(OipErrorBody if path.startswith("/v2") else ErrorBody)
+    body = _ref(OipErrorBody if path.removeprefix("/v1/spread").startswith("/v2") else ErrorBody)
     responses = {status: answer for status, answer in operation["responses"].items() if not status.startswith("4")}
     responses.get("204", {}).pop("content", None)
     error = {"content": {"application/json": {"schema": body}}}
@@ -110,7 +111,13 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
 def _raw() -> tuple[dict[str, Any], dict[str, Any]]:
     """Schemas and paths of the routes on raw ASGI."""
     _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
-    return schemas, {"/v1/models/{name}/predict": {"post": _predict()}, **_open_inference()}
+    inference = _open_inference()
+    # The same, on several nodes.
+    spread = {f"/v1/spread{path}": inference[path] for path in inference if path.endswith("/infer")}
+    spread["/v1/spread/v1/models/{name}/predict"] = {
+        "post": {**_predict(), "summary": "Predict, spread", "operationId": "predict_spread"}
+    }
+    return schemas, deepcopy({"/v1/models/{name}/predict": {"post": _predict()}, **inference, **spread})
 
 
 def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:

@@ -453,8 +453,10 @@ class Server(uvicorn.Server):
             self._on_ready(address_of(host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops, once those that wait have been answered."""
+        """Stops, once those that wait have been answered, and those that wait for work were let go."""
         self._on_stop()
+        if isinstance(self.config.app, Front):
+            self.config.app.hang_up()
         await super().shutdown(sockets)
 
 

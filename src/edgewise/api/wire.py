@@ -147,6 +147,11 @@ class Request(Head):
         await self._collect(chunks, limit=limit)
         return align(chunks, at=align_at)
 
+    async def gone(self) -> None:
+        """Returns when the peer hangs up; for a request whose body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def _collect(self, chunks: list[bytes], *, limit: int) -> None:
         more = True
         left = limit

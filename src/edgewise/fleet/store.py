@@ -123,6 +123,10 @@ class FleetStore:
         with self._lock:
             return sorted(node for node, route in self._tree.routes.items() if route == child)
 
+    def nodes(self) -> list[str]:
+        """All nodes below this one, children included, by name."""
+        return sorted(self._tree.routes)
+
     def route(self, node: str) -> str | None:
         """The child that brings a node; None when nobody does."""
         return self._tree.route(node)

@@ -18,6 +18,8 @@ has the same JSON body as everywhere in the API, and the child raises it again a
 * ``GET desired?have=POSITION``: a long poll → ``link.desired.Handed``: what the child and those below it are to have.
 * ``POST state``: ``link.desired.Reports`` → nothing: what became of it.
 * ``POST health``: ``Told`` → ``Noted`` (``link.reports``). How the child is, and the nodes below it.
+* ``POST work``, ``POST answer``: requests that come down; see ``link.work``.
+* ``POST infer``: what a model of the parent says of a picture; see ``link.consult``.
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         may_change: Sections of this file that the parent may set from afar: ``pipelines``, ``rules``, ``models``,
             ``parent`` (all of it but this). Nothing, unless it stands here: who may set the pipelines looks through
             the cameras, and who may set the rules opens the door.
+        may_ask: What the parent, and those who ask it, may do here over the link: run models, see what this node sees,
+            and only if it is named, command devices and feed sources. Nobody becomes an admin this way; empty for
+            nothing at all.
+        asked_at_once: Requests of the parent that are answered at once; more wait there.
     """
 
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
@@ -81,6 +87,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media: bool = True
     budget: BudgetSettings = BudgetSettings()
     may_change: Annotated[tuple[Section, ...], Meta(max_length=16)] = ()
+    may_ask: tuple[Literal["predict", "read", "operate"], ...] = ("predict", "read")
+    asked_at_once: Annotated[int, Meta(ge=1, le=64)] = 8
 
     def sends(self, stream: str, *, own: bool) -> bool:
         """Whether a stream of that name goes up, of this node or of one below."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import SettingsError
+from edgewise.errors import ConflictError, SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
+    from edgewise.link.client import Client
+    from edgewise.link.consult import Consulting
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
     from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.relay import Perform, Relay
     from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
     from edgewise.node.handing import Handing
@@ -285,3 +288,51 @@ def make_links(
     )
     fetch.attach(connect, spending)
     return Links(uplink, media if settings.parent.media else None)
+
+
+def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None, clock: Clock) -> Relay:
+    """What answers requests of the node's parent.
+
+    Args:
+        settings: Of a node that has joined one.
+        perform: Answers.
+        fleet: Its own children.
+        clock: Time.
+
+    Raises:
+        ConflictError: It has joined none.
+    """
+    import random
+
+    from edgewise.link.relay import Relay
+    from edgewise.node import organs
+
+    return Relay(
+        connect=_connect(settings),
+        perform=perform,
+        most=settings.parent.asked_at_once,
+        workers=organs.workers(settings),
+        brings=fleet.nodes if fleet else None,
+        clock=clock,
+        random=random.random,
+    )
+
+
+def make_consulting(settings: Settings, *, clock: Clock) -> Consulting | None:
+    """What asks models of the node's parent; None where each byte to it costs. Errors as ``make_relay``."""
+    import random
+
+    from edgewise.link.consult import Consulting
+
+    if settings.parent.budget.metered:
+        return None
+    return Consulting(connect=_connect(settings), clock=clock, random=random.random)
+
+
+def _connect(settings: Settings) -> Callable[[], Client]:
+    """Makes connections to the parent, with credentials that they share."""
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        raise ConflictError("This node has no parent", hint="First: edgewise join URL TOKEN")
+    return functools.partial(folder.client, membership, folder.credentials(membership))

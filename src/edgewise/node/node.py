@@ -30,6 +30,7 @@ from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
 from edgewise.node.reconcile import Kind, Step
 from edgewise.node.reporting import make_telling
+from edgewise.node.second import SecondOpinion
 from edgewise.node.settings import exposure
 from edgewise.node.settling import shape_of
 from edgewise.node.upkeep import Upkeep
@@ -46,6 +47,7 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgewise.link.relay import Perform, Relay
     from edgewise.models.model import Model
     from edgewise.node.parenting import Parenting
     from edgewise.node.settings import Settings
@@ -100,6 +102,8 @@ class Node:
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
         links: Send records and blobs to its parent; None while it has none.
+        relay: Answers what its parent hands down; None while it has none.
+        second: Asks its parent what it is unsure of.
         lake: Tables of everything that came in, and SQL over them; None where it keeps none.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
@@ -143,6 +147,10 @@ class Node:
                 self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
             self.links: kin.Links | None = None
+            self.relay: Relay | None = None
+            self.second = SecondOpinion()
+            self._perform: Perform | None = None
+            self._gate = threading.Lock()
             self._steering: Steering | None = None
             self._kinship = threading.Lock()
             self._looking: Upkeep | None = None
@@ -252,6 +260,10 @@ class Node:
             self._accounting.stop()
             self._alarms.stop()
             self._kin.stop()
+            if self.relay:
+                self.relay.stop()
+            if self.second.consulting:
+                self.second.consulting.stop()
             if self.links:
                 self.links.stop()
             if self.landing:
@@ -347,6 +359,7 @@ class Node:
             is_heard=lambda event: self._rules.hears(event),
             batcher=self._batcher,
             recorder=recorder,
+            second=self.second,
             clock=self.clock,
         )
 
@@ -357,6 +370,11 @@ class Node:
     def folder(self, name: str) -> Path:
         """A folder for what transforms of that name learn; see ``edgewise.pipeline.base.Tools``."""
         return organs.learned_folder(self.settings, name)
+
+    def answer_parent(self, perform: Perform) -> None:
+        """From now on what the parent hands down is answered: the API is there."""
+        self._perform = perform
+        self._start_relay()
 
     def accept(self, event: Event) -> None:
         """Takes an event in: when this returns it is on disk. While the disk is full it waits, and frames are dropped
@@ -494,6 +512,19 @@ class Node:
             if links:
                 links.start()
                 self.links = links
+                self.second.consulting = kin.make_consulting(self.settings, clock=self.clock)
+        self._start_relay()
+
+    def _start_relay(self) -> None:
+        with self._gate:
+            if self.links and self.relay is None and self._perform and self.settings.parent.may_ask:
+                self.relay = kin.make_relay(
+                    self.settings,
+                    self._perform,
+                    fleet=self.parenting.fleet if self.parenting else None,
+                    clock=self.clock,
+                )
+                self.relay.start()
 
     def _renew_links(self) -> None:
         """Lets records and blobs go up in another way."""
@@ -501,6 +532,8 @@ class Node:
             links, self.links = self.links, None
             if links:
                 links.stop()
+                if self.second.consulting:
+                    self.second.consulting.stop()
                 self._begin_links()
 
     def _brings(self, node: str) -> bool:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from edgewise.pipeline.base import Event, Reading, Tools
     from edgewise.pipeline.batching import Batcher
     from edgewise.pipeline.devices import Devices
+    from edgewise.pipeline.joint import Second
     from edgewise.pipeline.recorder import Recorder
     from edgewise.pipeline.runner import PipelineRunner
     from edgewise.pipeline.safekeeping import Safety
@@ -341,6 +342,7 @@ def make_pipeline(
     is_heard: Callable[[Event], bool],
     batcher: Batcher,
     recorder: Recorder | None = None,
+    second: Second | None = None,
     clock: Clock = _CLOCK,
 ) -> PipelineRunner:
     """A pipeline that is not started yet; what it sees goes to ``recorder`` too."""
@@ -373,6 +375,7 @@ def make_pipeline(
         else None,
         is_heard=is_heard,
         batcher=batcher,
+        second=second,
     )
 
 

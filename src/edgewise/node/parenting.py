@@ -16,6 +16,7 @@ from edgewise.link.base import Join, Joined
 from edgewise.link.blobs import BlobIntake
 from edgewise.link.intake import Intake
 from edgewise.node.handing import Handing
+from edgewise.node.relaying import Relaying
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
@@ -52,6 +53,7 @@ class Parenting:
         sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
         blobs: Takes blobs, and gives them back.
+        relaying: Hands requests to them.
         fleet: Its children.
         handing: Hands down what they are to have.
         reports: What they told of themselves and of those below them.
@@ -87,6 +89,7 @@ class Parenting:
             revoked=fleet.is_revoked,
         )
         self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
+        self.relaying = Relaying(clock=clock)
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)

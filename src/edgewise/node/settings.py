@@ -98,8 +98,8 @@ class HttpsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         port: TCP port; 0 takes a free one.
         names: Host names and addresses that its certificate states, for browsers and apps. Children do not need them:
             they know the node by the fingerprint in their join token.
-        max_connections: Connections at most; a child has three, and up to four more while it fetches what it has no
-            more.
+        max_connections: Connections at most. A child has three, up to four more while it fetches what it has no more,
+            and one for each request that it answers or asks at the moment.
     """
 
     host: str = "0.0.0.0"  # noqa: S104, children are on other machines

@@ -12,6 +12,7 @@ import enum
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,9 +35,14 @@ from edgewise.pipeline.base import (
 )
 from edgewise.pipeline.batching import Batcher
 from edgewise.pipeline.evidence import Evidence, Witness
+from edgewise.pipeline.joint import Doubting, Second, UnsureSettings, settled
 from edgewise.pipeline.live import Listeners, LivePictures
 from edgewise.pipeline.queue import BoundedQueue
 from edgewise.pipeline.scheduler import Lane
+
+if TYPE_CHECKING:
+    from edgewise.models.prediction import Prediction
+    from edgewise.types import Image
 
 # What a source or transform may take to come to its end when the pipeline stops. Past it the (daemon) thread is left.
 STOP_TIMEOUT_S = 0.9
@@ -135,6 +141,7 @@ class PipelineRunner:
         witness: Makes the evidence that goes into events; None for none.
         is_heard: Whether anybody decides on an event, so that it needs evidence.
         batcher: Joins the pictures of pipelines that use the same model; None for each alone.
+        second: Whom transforms that are unsure may ask; None for nobody.
     """
 
     def __init__(
@@ -157,6 +164,7 @@ class PipelineRunner:
         witness: Witness | None = None,
         is_heard: Callable[[Event], bool] = lambda _: True,
         batcher: Batcher | None = None,
+        second: Second | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -173,6 +181,7 @@ class PipelineRunner:
         self._witness = witness
         self._is_heard = is_heard
         self._batcher = batcher
+        self._second = second
         policy = when_full or (WhenFull.DROP_OLDEST if source.live else WhenFull.BLOCK)
         self._queue: BoundedQueue[Sample] = BoundedQueue(queue, policy)
         self._stopping = threading.Event()
@@ -309,19 +318,37 @@ class PipelineRunner:
 
     def _transformed(self, observation: Observation, transforms: Sequence[Transform]) -> Observation:
         for transform in transforms:
-            if self._batcher is not None and isinstance(transform, Batched) and transform.model.batched:
-                observation = self._batched(transform, observation, self._batcher)
+            if isinstance(transform, Batched) and (self._joins(transform) or self._unsure(transform)):
+                observation = self._in_steps(transform, observation)
                 continue
             with self._lane.turn():
                 observation = transform.apply(observation)
         return observation
 
-    def _batched(self, transform: Batched, observation: Observation, batcher: Batcher) -> Observation:
+    def _joins(self, transform: Batched) -> bool:
+        return self._batcher is not None and transform.model.batched
+
+    def _unsure(self, transform: Batched) -> UnsureSettings | None:
+        return transform.unsure if self._second is not None and isinstance(transform, Doubting) else None
+
+    def _in_steps(self, transform: Batched, observation: Observation) -> Observation:
+        """Like ``apply``, but the model may look at other pictures too, and who is asked for a second opinion is not
+        waited for in a turn.
+        """
         with self._lane.turn():
             picture = transform.wanted(observation)
-        prediction = None if picture is None else batcher.predict(self._lane, transform.model, picture)
+        prediction = None if picture is None else self._predicted(transform, picture)
+        unsure = self._unsure(transform)
+        if prediction is not None and unsure is not None and self._second is not None:
+            prediction = settled(prediction, unsure, observation.frame, self._second)
         with self._lane.turn():
             return transform.conclude(observation, prediction)
+
+    def _predicted(self, transform: Batched, picture: Image) -> Prediction:
+        if self._batcher is not None and transform.model.batched:
+            return self._batcher.predict(self._lane, transform.model, picture)
+        with self._lane.turn():
+            return transform.model.predict(picture)
 
     def _flush(self) -> None:
         """Gives out what transforms held back, through those behind them."""

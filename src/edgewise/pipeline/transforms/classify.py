@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgewise.errors import SettingsError
 from edgewise.models.manifest import Input, Window
 from edgewise.pipeline.base import Event, Frame, Gives, Observation, Reading, Tools
+from edgewise.pipeline.joint import UnsureSettings, answered_by
 from edgewise.pipeline.readings import Channel, Seconds, SecondsOrNone, nanoseconds, numbers
 from edgewise.types import Classification, Label
 
@@ -47,6 +48,7 @@ class ClassifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         needed: A label must be the result so many times running before it counts as a change.
         every_s: Of readings: time between two results.
         length_s: Of readings: length of the stretch where the model does not say it.
+        unsure: Of pictures: when a larger model above is asked instead; never when it is not set.
         channels: Of readings: the channel behind each of the model's channels, where its name differs.
     """
 
@@ -59,6 +61,7 @@ class ClassifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     every_s: Seconds = 1.0
     length_s: SecondsOrNone = 0.0
     channels: dict[Channel, Channel] = {}
+    unsure: UnsureSettings | None = None
 
 
 class Classify:
@@ -83,6 +86,11 @@ class Classify:
         """What classifies."""
         return self._model
 
+    @property
+    def unsure(self) -> UnsureSettings | None:
+        """See ``Doubting``."""
+        return self._settings.unsure
+
     def apply(self, observation: Observation) -> Observation:
         """Adds the newest result as the fact ``classify``, and what is to be told of it."""
         picture = self.wanted(observation)
@@ -95,7 +103,8 @@ class Classify:
     def conclude(self, observation: Observation, prediction: Prediction | None) -> Observation:
         """See ``Batched``."""
         if prediction is not None:
-            return self._tell(observation, self._best(prediction), observation.sample.time_ns, default="each")
+            by = answered_by(prediction) if self._settings.unsure else ""
+            return self._tell(observation, self._best(prediction), observation.sample.time_ns, default="each", by=by)
         if self._stretch is None:
             raise SettingsError(f"Model {self._settings.model!r} takes no series", model=self._settings.model)
         for reading in observation.readings:
@@ -110,27 +119,29 @@ class Classify:
             raise SettingsError(f"Model {self._settings.model!r} does not classify", model=self._settings.model)
         return result.labels[0]
 
-    def _tell(self, observation: Observation, best: Label, time_ns: int, *, default: str) -> Observation:
+    def _tell(self, observation: Observation, best: Label, time_ns: int, *, default: str, by: str = "") -> Observation:
+        told = {"by": by} if by else {}
         sure = best.score >= self._settings.min_score
         label = best.name if sure else UNSURE
         event = None
         tell = self._settings.tell or default
         if tell == "each" and (not self._settings.labels or label in self._settings.labels):
-            body = {"label": label, "score": round(best.score, 4), "number": observation.sample.number}
+            body = {"label": label, "score": round(best.score, 4), "number": observation.sample.number} | told
             event = Event(f"{self._settings.event}.{_word(label)}", observation.sample.source, time_ns, body)
         if tell == "changes" and sure:
-            event = self._change(observation.sample.source, best, time_ns)
-        facts = {**observation.facts, self.name: {"label": label, "score": round(best.score, 4), "said": self._said}}
+            event = self._change(observation.sample.source, best, time_ns, told)
+        fact = {"label": label, "score": round(best.score, 4), "said": self._said} | told
+        facts = {**observation.facts, self.name: fact}
         events = observation.events + ((event,) if event else ())
         return msgspec.structs.replace(observation, facts=facts, events=events)
 
-    def _change(self, source: str, best: Label, time_ns: int) -> Event | None:
+    def _change(self, source: str, best: Label, time_ns: int, told: Mapping[str, str]) -> Event | None:
         """The event of a change, once the new label came often enough running."""
         self._running = self._running + 1 if best.name == self._next else 1
         self._next = best.name
         if best.name == self._said or self._running < self._settings.needed:
             return None
-        body = {"label": best.name, "score": round(best.score, 4), "before": self._said}
+        body = {"label": best.name, "score": round(best.score, 4), "before": self._said, **told}
         if self._said is not None:
             body["lasted_s"] = round((time_ns - self._said_ns) / 1e9, 3)
         self._said, self._said_ns = best.name, time_ns

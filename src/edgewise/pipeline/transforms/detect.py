@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edgewise.errors import SettingsError
 from edgewise.pipeline.base import Gives, Observation, Tools
+from edgewise.pipeline.joint import UnsureSettings, answered_by
 from edgewise.types import Detection, Detections
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ class DetectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
         model: Name of a model of this node.
         labels: Classes kept; all when empty.
         min_score: Objects below are dropped.
+        unsure: When a larger model above is asked instead; never when it is not set.
     """
 
     model: str
     labels: tuple[str, ...] = ()
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    unsure: UnsureSettings | None = None
 
 
 class Detect:
@@ -42,11 +45,17 @@ class Detect:
         self._settings = settings
         self._model = tools.model(settings.model)
         self._found: tuple[Detection, ...] | None = None
+        self._by = ""
 
     @property
     def model(self) -> Model:
         """What finds them."""
         return self._model
+
+    @property
+    def unsure(self) -> UnsureSettings | None:
+        """See ``Doubting``."""
+        return self._settings.unsure
 
     def apply(self, observation: Observation) -> Observation:
         """Adds what was found in the frame; in a still one, what was found before."""
@@ -64,7 +73,13 @@ class Detect:
         """See ``Batched``."""
         if prediction is not None:
             self._found = self._kept(prediction.result)
-        return msgspec.structs.replace(observation, objects=observation.objects + (self._found or ()))
+            self._by = answered_by(prediction)
+        objects = observation.objects + (self._found or ())
+        if not self._settings.unsure:
+            return msgspec.structs.replace(observation, objects=objects)
+        return msgspec.structs.replace(
+            observation, objects=objects, facts={**observation.facts, self.name: {"by": self._by}}
+        )
 
     def _kept(self, result: Result) -> tuple[Detection, ...]:
         if not isinstance(result, Detections):
