@@ -8,7 +8,8 @@ from edgewise.link.base import SECTIONS
 from edgewise.node.desired import combine, parse
 from edgewise.node.settings import load
 
-TEXT = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+TEXT = PAGE.partition("## Desired state")[2].partition("\n## ")[0]
 ALLOWED, DOCUMENT = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
