@@ -13,23 +13,32 @@ import sys
 import threading
 from pathlib import Path
 
-from edgewise.journal.base import StreamSettings
+from edgewise.journal.base import StreamSettings, WhenFull
 from edgewise.journal.disk import DiskJournal
+from edgewise.testing.journal import thinned
 
 KILLS = int(os.environ.get("EDGEWISE_JOURNAL_KILLS", "10"))
-STREAMS = {"kept": StreamSettings(), "tight": StreamSettings(max_bytes=200_000, lease_s=0.01)}
+STREAMS = {
+    "kept": StreamSettings(),
+    "tight": StreamSettings(max_bytes=200_000, lease_s=0.01),
+    "thin": StreamSettings(max_bytes=200_000, when_full=WhenFull.THIN),
+}
 
 WRITER = """
 import os, sys, threading
 from pathlib import Path
-from edgewise.journal.base import StreamSettings
+from edgewise.journal.base import StreamSettings, WhenFull
 from edgewise.journal.disk import DiskJournal
 from edgewise.types import Entry
 
 journal = DiskJournal(
     Path(sys.argv[1]),
     node="here",
-    streams={"kept": StreamSettings(), "tight": StreamSettings(max_bytes=200_000, lease_s=0.01)},
+    streams={
+        "kept": StreamSettings(),
+        "tight": StreamSettings(max_bytes=200_000, lease_s=0.01),
+        "thin": StreamSettings(max_bytes=200_000, when_full=WhenFull.THIN),
+    },
     segment_bytes=300_000,
 )
 
@@ -38,7 +47,7 @@ def tell(*words):
 
 def append(thread):
     for step in range(10**9):
-        stream = "kept" if step % 2 else "tight"
+        stream = ("kept", "tight", "thin")[step % 3]
         count = 1 + step % 7 if step % 60 else 700
         batch = [Entry("test", {"thread": thread, "step": step, "n": n, "x": "x" * 100}) for n in range(count)]
         accepted = journal.append(stream, batch)
@@ -84,6 +93,9 @@ def check(folder: Path, accepted: dict[int, tuple[str, str]], acked: dict[str, i
         assert [record.sequence for record in records] == list(range(1, len(records) + 1))
         owners = {record.sequence: (str(record.body["thread"]), str(record.body["step"])) for record in records}
         assert {sequence: owners.get(sequence) for sequence in accepted} == accepted
+        left = [record.sequence for record in journal.read("thin", limit=10**9)]
+        assert left[:1] in ([], [1])
+        assert thinned(journal, "") == set(range(1, left[-1] + 1 if left else 1)) - set(left)
         for stream, through in acked.items():
             claim = journal.claim(stream, "link")
             assert claim is None or claim.records[0].sequence > through

@@ -82,11 +82,6 @@ class Columns:
             column = getattr(self, name)
             setattr(self, name, array(column.typecode, compress(column, kept)))
 
-    def extend(self, others: Columns) -> None:
-        """Puts blocks behind the others."""
-        for column, more in zip(self._all(), others._all(), strict=True):
-            column.extend(more)
-
     def pack(self) -> bytes:
         """All columns, one after the other."""
         return b"".join(column.tobytes() for column in self._all())
@@ -212,13 +207,6 @@ class Run:
             self.first = columns.firsts[0]
             self.last = columns.firsts[-1] + columns.counts[-1] - 1
         return before - self.size
-
-    def join(self, behind: Run) -> None:
-        """Takes over the blocks of the run behind it, which lies in the same segment."""
-        self.columns.extend(behind.columns)
-        self.last, self.stamp = behind.last, behind.stamp
-        self.records += behind.records
-        self.size += behind.size
 
     @property
     def stored(self) -> bool:
@@ -386,12 +374,9 @@ class StreamIndex:
         return self.runs[first : last + 1]
 
     def replace(self, runs: Sequence[Run], fresh: Run) -> None:
-        """Puts what was written anew in the place of neighbouring runs, joined with those beside it in its segment."""
+        """Puts what was written anew in the place of neighbouring runs."""
         number = self.runs.index(runs[0])
         self.runs[number : number + len(runs)] = [fresh]
-        for left in (number, number - 1):
-            if left >= 0 and left + 1 < len(self.runs) and self.runs[left].segment == self.runs[left + 1].segment:
-                self.runs[left].join(self.runs.pop(left + 1))
 
     def gaps(self, after: int, through: int) -> Iterator[tuple[int, int]]:
         """Sequences past ``after``, up to ``through``, that no block holds. Looks into no run that has none."""

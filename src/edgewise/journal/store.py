@@ -410,10 +410,12 @@ class BlockStore:
                 fresh = self._copy(stream, runs)
                 if fresh is None:
                     self._staged, self._staged_bytes = [], 0
+                    self._shrunk.add(number)
                     return  # a damaged block has to be accounted for first; then this is tried again
                 moved.append((index, runs, fresh))
         for _, runs, _ in moved:
             self._database.change_each("delete_run", ((run.stream, run.key) for run in runs))
+        self._database.change("delete_runs_of", number)
         self._database.change("delete_segment", number)
         self.flush()
         for index, runs, fresh in moved:
