@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise.api.oip import codec, parts
-from edgewise.api.oip.structs import InferRequest
+from edgewise.api.oip.structs import InferRequest, RequestOutput
 from edgewise.errors import UnavailableError
 from edgewise.node.spread import split
-from edgewise.types import DATATYPES, Array
+from edgewise.types import DATATYPES
+
+if TYPE_CHECKING:
+    from edgewise.types import Array
 
 NUMBERS = sorted(set(DATATYPES) - {"BYTES", "BOOL"})
 
@@ -49,7 +54,7 @@ def test_what_is_no_batch_stays_whole() -> None:
     assert parts.rows_of(whole, arrays, open_first=False) == 1
     assert parts.rows_of(whole, arrays | {"z": np.zeros((3, 1))}, open_first=True) == 1
     assert parts.rows_of(whole, {"x": np.array(["a", "b"], dtype=object)}, open_first=True) == 1
-    best = msgspec.convert([{"name": "y", "parameters": {"classification": 1}}], list[parts.RequestOutput])
+    best = msgspec.convert([{"name": "y", "parameters": {"classification": 1}}], list[RequestOutput])
     assert parts.rows_of(msgspec.structs.replace(whole, outputs=best), arrays, open_first=True) == 1
 
 
