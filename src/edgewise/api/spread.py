@@ -43,8 +43,9 @@ PREFIX = "/v1/spread"
 _JSON_LENGTH = b"inference-header-content-length"
 _ENCODINGS = {b"accept-encoding", b"content-encoding"}
 _OCTETS = b"application/octet-stream"
-# Parts of a batch for each place: enough that a slow node ends with the others.
-_PARTS_PER_PLACE = 4
+# Parts of a batch for each call that the nodes compute at once: enough that a slow one ends with the others, and few,
+# since each costs this node milliseconds.
+_PARTS_EACH = 2
 # A part takes so long at least, by what parts took before: handing one on costs a few milliseconds of two nodes.
 _LEAST_PART_S = 0.1
 _NEWEST = 0.2  # weight of the newest part in the average
@@ -161,7 +162,9 @@ class Spreading:
             return None
         whole, arrays = codec.decode(memoryview(bytearray(asked.body)), json_length)
         rows = parts.rows_of(whole, arrays, open_first=_open_first(model))
-        most = _PARTS_PER_PLACE * max(1, sum(self._places(model.name, model.versions[0]).values()))
+        places = self._places(model.name, model.versions[0])
+        at_once = sum(count if node == self._name else count - 1 for node, count in places.items())
+        most = _PARTS_EACH * max(2, at_once)
         worth = int(rows * self._row_s.get(model.name, _LEAST_PART_S) / _LEAST_PART_S)
         runs = split(rows, min(most, max(1, worth)))
         return (runs, whole, arrays) if len(runs) > 1 else None
