@@ -114,7 +114,7 @@ def test_a_lock_below_is_not_opened_from_above_unless_its_node_says_so(house: Ho
     refused = house.ask("POST", f"{DOOR}/v1/devices/lock/commands", json=command)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
     assert httpx.get(f"{house.door.node.address}/v1/devices/lock").json()["state"]["state"] == "locked"
-    for member in (house.center, house.gateway):  # the door refused before anything was done; both above it tell
+    for member in (house.center, house.gateway):  # the gateway refuses for itself already; both tell
         until(lambda member=member: "refused" in member.command("audit", "log"))  # type: ignore[misc]
 
 

@@ -4,6 +4,8 @@ also when one of them is killed in the midst of it.
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 import time
 from collections import Counter
@@ -93,6 +95,14 @@ def test_a_batch_is_split_over_all_and_joined_in_order(team: Team) -> None:
     assert answer.json() == team.post("/v2/models/slow/infer", json=body).json()
     assert answer.json()["outputs"][0]["data"] == data
     assert set(nodes_of(answer)) == {"gateway", "one", "two"}
+
+
+def test_a_compressed_request_is_spread_too(team: Team) -> None:
+    body, data = batch()
+    packed = gzip.compress(json.dumps(body).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = team.post("/v1/spread/v2/models/slow/infer", content=packed, headers=headers)
+    assert answer.json()["outputs"][0]["data"] == data
 
 
 def test_single_requests_are_spread_too(team: Team) -> None:

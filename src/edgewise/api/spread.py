@@ -11,6 +11,7 @@ import asyncio
 import functools
 import time
 from collections import Counter
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from edgewise.api.oip import codec, parts
+from edgewise.api.oip.compression import expand
 from edgewise.api.oip.structs import InferRequest, ModelMetadata, TensorMetadata
 from edgewise.api.relay import asked_of, while_there
 from edgewise.api.wire import JSON, Head
@@ -39,9 +41,11 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1/spread"
 _JSON_LENGTH = b"inference-header-content-length"
+_ENCODINGS = {b"accept-encoding", b"content-encoding"}
 _OCTETS = b"application/octet-stream"
-# Parts of a batch for each place: enough that a slow node ends with the others.
-_PARTS_PER_PLACE = 4
+# Parts of a batch for each call that the nodes compute at once: enough that a slow one ends with the others, and few,
+# since each costs this node milliseconds.
+_PARTS_EACH = 2
 # A part takes so long at least, by what parts took before: handing one on costs a few milliseconds of two nodes.
 _LEAST_PART_S = 0.1
 _NEWEST = 0.2  # weight of the newest part in the average
@@ -104,12 +108,12 @@ class Spreading:
         path = request.path.removeprefix(PREFIX)
         words = path.split("/")
         kind, name = words[1], words[3]
-        body = await request.body(max_bytes=MAX_REQUEST_BYTES)
+        body = await self._body(request)
         version = words[5] if len(words) > 6 else _version_of(request)
         model = await self._find(name, version)
         team = self._team(kind, name, model.versions[0])
         now_ns = self._node.clock.time_ns()
-        asked = asked_of(request, passed.principal, path=path, body=bytes(body), node=self._name, now_ns=now_ns)
+        asked = asked_of(request, passed.principal, path=path, body=body, node=self._name, now_ns=now_ns)
         if kind == "v1":
             query = request.scope.get("query_string", b"")
             if not version:
@@ -122,11 +126,17 @@ class Spreading:
         headers = [*answered.headers, _nodes(nodes)]
         await request.respond(answered.body, media_type=answered.media_type, headers=headers)
 
+    async def _body(self, request: Request) -> bytes:
+        body = await request.body(max_bytes=MAX_REQUEST_BYTES)
+        if encoding := request.header(b"content-encoding"):
+            body = await self._jobs.run(functools.partial(expand, max_bytes=MAX_REQUEST_BYTES), body, encoding)
+        return bytes(body)
+
     async def _infer_spread(
         self, team: Team[_Item, _Answered], asked: Asked, *, path: str, model: ModelMetadata
     ) -> tuple[list[str], _Answered]:
         """Who worked on it, and the answer."""
-        batch = self._batch(asked, model)
+        batch = await asyncio.to_thread(self._batch, asked, model)  # off the loop: it may be megabytes of JSON
         if batch is None:
             (done,) = await team.do([_item(asked, path=path)])
             return [done[0]], done[1]
@@ -138,15 +148,9 @@ class Spreading:
             part = msgspec.structs.replace(asked, headers=headers, body=body)
             items.append(_item(part, path=path, rows=end - first))
         done_all = await team.do(items)
-        answers = [
-            parts.outputs_of(each.body, codec.header_length(dict(each.headers).get(_JSON_LENGTH, b"")))
-            for _, each in done_all
-        ]
-        content, json_length = parts.joined(whole, answers, [end - first for first, end in runs])
-        nodes = [node for node, _ in done_all]
-        if json_length is None:
-            return nodes, _Answered(content, (), JSON)
-        return nodes, _Answered(content, [(_JSON_LENGTH, b"%d" % json_length)], _OCTETS)
+        sizes = [end - first for first, end in runs]
+        answered = await asyncio.to_thread(_joined, whole, [each for _, each in done_all], sizes)
+        return [node for node, _ in done_all], answered
 
     def _batch(
         self, asked: Asked, model: ModelMetadata
@@ -154,11 +158,13 @@ class Spreading:
         """The runs of rows that a request is split into; None when it stays whole."""
         headers = dict(asked.headers)
         json_length = codec.header_length(headers.get(_JSON_LENGTH, b""))
-        if json_length == 0 or b"content-encoding" in headers:
+        if json_length == 0:
             return None
         whole, arrays = codec.decode(memoryview(bytearray(asked.body)), json_length)
         rows = parts.rows_of(whole, arrays, open_first=_open_first(model))
-        most = _PARTS_PER_PLACE * max(1, sum(self._places(model.name, model.versions[0]).values()))
+        places = self._places(model.name, model.versions[0])
+        at_once = sum(count if node == self._name else count - 1 for node, count in places.items())
+        most = _PARTS_EACH * max(2, at_once)
         worth = int(rows * self._row_s.get(model.name, _LEAST_PART_S) / _LEAST_PART_S)
         runs = split(rows, min(most, max(1, worth)))
         return (runs, whole, arrays) if len(runs) > 1 else None
@@ -289,9 +295,20 @@ class Spreading:
         return _Answered(body, kept, headers.get(b"content-type", JSON))
 
 
+def _joined(whole: InferRequest, answered: Sequence[_Answered], sizes: Sequence[int]) -> _Answered:
+    """The answers to the parts of a request as one."""
+    answers = [
+        parts.outputs_of(each.body, codec.header_length(dict(each.headers).get(_JSON_LENGTH, b""))) for each in answered
+    ]
+    content, json_length = parts.joined(whole, answers, sizes)
+    if json_length is None:
+        return _Answered(content, (), JSON)
+    return _Answered(content, [(_JSON_LENGTH, b"%d" % json_length)], _OCTETS)
+
+
 def _item(asked: Asked, *, path: str, query: bytes = b"", rows: int = 1) -> _Item:
-    """What is asked, for this node and for children; compressed answers are for the caller's own connection."""
-    headers = tuple(header for header in asked.headers if header[0] != b"accept-encoding")
+    """What is asked, for this node and for children; what is compressed is so on the caller's own connection."""
+    headers = tuple(header for header in asked.headers if header[0] not in _ENCODINGS)
     asked = msgspec.structs.replace(asked, path=path, query=query, headers=headers)
     scope = {"method": "POST", "path": path, "query_string": query, "headers": headers, "scheme": "http"}
     return _Item(Head(scope), asked, rows)

@@ -65,7 +65,7 @@ class Team(Generic[T, R]):
                 self._apply(self._spread.drop(number))
                 self._errors.pop(number, None)
                 del self._items[number]
-                if not future.cancel():
+                if not future.cancel() and not future.cancelled():
                     future.exception()  # only the first is told
             self._step()
 
