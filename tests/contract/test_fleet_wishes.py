@@ -1,4 +1,4 @@
-"""Documents of nodes: what counts, who is handed what, and what another process or another parent changes in that."""
+"""Documents of nodes: what counts, who is handed what, and what others change; in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgewise.fleet.desired import NOTHING, merge, write
 from edgewise.fleet.store import MIGRATIONS, FleetStore
 from edgewise.fleet.wishes import WishStore
 from edgewise.link.desired import Handed, Report, Wanted
+from edgewise.testing.postgres import PostgresServer
 from edgewise.trust.proof import Stranger
 
 RULES = {"rules": [{"name": "a"}]}
@@ -23,8 +24,9 @@ RULES = {"rules": [{"name": "a"}]}
 class Parent:
     """A node with two children, ``gate`` (site=hall) and ``mill``, and what it wants of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: StateSettings) -> None:
         self.folder = folder
+        self.settings = settings
         self.clock = ManualClock()
         self.fleet, self.wishes = self.open()
         for number, name in enumerate(("gate", "mill"), start=1):
@@ -32,7 +34,7 @@ class Parent:
 
     def open(self, *, epoch: str = "e") -> tuple[FleetStore, WishStore]:
         """Once more, as another process does."""
-        state = open_state(StateSettings(), self.folder / "fleet.db", component="fleet", migrations=MIGRATIONS)
+        state = open_state(self.settings, self.folder / "fleet.db", component="fleet", migrations=MIGRATIONS)
         fleet = FleetStore(state, name="center", clock=self.clock)
         return fleet, WishStore(fleet, name="center", clock=self.clock, epoch=epoch)
 
@@ -53,9 +55,24 @@ class Parent:
                 return found, have
 
 
-@pytest.fixture
-def parent(tmp_path: Path) -> Iterator[Parent]:
-    parent = Parent(tmp_path)
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parent]:
+    settings = StateSettings()
+    if request.param == "postgresql":
+        import psycopg
+
+        running = request.getfixturevalue("server")
+        name = f"fleet_{abs(hash(tmp_path))}"
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        settings = StateSettings(url=f"{running.url}?options=-csearch_path%3D{name}")
+    parent = Parent(tmp_path, settings)
     yield parent
     parent.fleet.close()
 
