@@ -39,8 +39,10 @@ train: $(STAMP)/venv ## train the shipped models anew
 	$(BIN)/python scripts/train_factory.py
 	$(BIN)/python scripts/train_commands.py
 
-crash: $(STAMP)/venv ## kill writers a thousand times and audit the journal
-	EDGEWISE_JOURNAL_KILLS=1000 $(BIN)/pytest tests/acceptance/test_journal_crash.py --timeout 7200
+CRASH := test_journal_crash test_tree_survives test_lake_survives test_cold_start
+crash: $(STAMP)/venv ## kill nodes a thousand times, cut their links, reboot without a network; count what is lost
+	EDGEWISE_JOURNAL_KILLS=1000 EDGEWISE_TREE_KILLS=1000 EDGEWISE_LAKE_KILLS=100 EDGEWISE_REBOOTS=100 \
+	  $(BIN)/pytest -s --timeout 14400 $(CRASH:%=tests/acceptance/%.py)
 
 lock: ## write requirements.lock anew from the newest releases
 	rm -rf $(STAMP)/lock && $(PYTHON) -m venv $(STAMP)/lock

@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = {
     "start": "import, first prediction, idle node",
     "journal": "appends against a bare write + fdatasync loop",
+    "uplink": "readings to the parent against MQTT: bytes, rate, catching up",
     "serve": "HTTP against raw ONNX Runtime, LitServe and MLServer",
     "streams": "cameras, sensors and models on one node",
     "rules": "a thousand rules, a thousand events a second",

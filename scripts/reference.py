@@ -13,6 +13,7 @@ import msgspec
 
 from edgewise import cli, errors
 from edgewise.api.errors import STATUS
+from edgewise.link.base import SECTIONS, UplinkSettings
 from edgewise.node.settings import Settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -71,7 +72,8 @@ def settings_page() -> str:
         "",
         "One file, `edgewise.yaml`: `edgewise config check` checks it, `edgewise config show` prints what is in force.",
         "Assembled defaults < file < environment (`EDGEWISE_HTTP__PORT=8080`) < flags. Relative paths count from the",
-        "folder of the file. Unknown keys are errors.",
+        "folder of the file. Unknown keys are errors. What is marked ◆ a parent may set from afar, as far as",
+        "`parent.may_change` allows (docs/fleet.md).",
     ]
     done: set[type] = set()
     queue: list[tuple[str, type]] = [("edgewise.yaml", Settings)]
@@ -97,6 +99,8 @@ def _struct_lines(struct: type) -> list[str]:
     for field in msgspec.structs.fields(struct):
         default = "required" if field.required else f"`{_plain(field)}`"
         meaning = attributes.get(field.name, "").replace("|", "\\|")
+        if (struct is Settings and field.name in SECTIONS) or (struct is UplinkSettings and field.name != "may_change"):
+            meaning = f"◆ {meaning}".strip()
         lines.append(f"| `{field.encode_name}` | {_type_name(hints[field.name])} | {default} | {meaning} |")
     return lines
 

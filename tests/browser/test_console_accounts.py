@@ -67,7 +67,7 @@ def test_a_viewer_cannot_open_the_lock_and_an_operator_can(visitor) -> None:
     visitor.sees("Locked", inside=LOCK)
     assert visitor.count(f"{LOCK} button") == 0
     assert visitor.count("article.camera button") == 0
-    assert pages(visitor) == ["try", "live", "events", "people", "models", "nodes", "system"]
+    assert pages(visitor) == ["try", "live", "events", "people", "models", "data", "nodes", "system"]
     # And were the button there, the node would refuse.
     command = "return fetch('/v1/devices/front-door/commands', {method: 'POST', body: '{\"command\": \"unlock\"}',"
     command += " headers: {'Content-Type': 'application/json'}}).then(({status}) => status)"

@@ -4,6 +4,7 @@ import functools
 
 from hypothesis import HealthCheck, settings
 
+from edgewise.journal.base import WhenFull
 from edgewise.journal.cipher import KeyCipher
 from edgewise.journal.disk import DiskJournal
 from edgewise.testing.custody import CustodyContract, custody_machine
@@ -55,6 +56,9 @@ class TestSealedDiskCustody(CustodyContract):
 
 
 TestDiskCustodyMachine = custody_machine(functools.partial(DiskJournal, segment_bytes=2000), durable=True)
-TestDiskCustodyMachine.settings = settings(
+TestDiskCustodyMachineOfThinStreams = custody_machine(
+    functools.partial(DiskJournal, segment_bytes=2000), durable=True, when_full=WhenFull.THIN
+)
+TestDiskCustodyMachine.settings = TestDiskCustodyMachineOfThinStreams.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

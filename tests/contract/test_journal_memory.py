@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
+from edgewise.journal.base import WhenFull
 from edgewise.journal.memory import MemoryJournal
 from edgewise.testing.custody import CustodyContract, custody_machine
 from edgewise.testing.journal import JournalContract
@@ -39,6 +40,7 @@ def open_for(folder: Path, **settings: Any) -> MemoryJournal:
 
 
 TestMemoryCustodyMachine = custody_machine(open_for, durable=False)
-TestMemoryCustodyMachine.settings = settings(
+TestMemoryCustodyMachineOfThinStreams = custody_machine(open_for, durable=False, when_full=WhenFull.THIN)
+TestMemoryCustodyMachine.settings = TestMemoryCustodyMachineOfThinStreams.settings = settings(
     max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

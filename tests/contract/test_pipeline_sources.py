@@ -30,6 +30,7 @@ from edgewise.pipeline import catalog
 from edgewise.pipeline.base import Accepting, Measured, Pushable, Source
 from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.sinks.mqtt import MqttSettings
+from edgewise.pipeline.sources.below import BelowSettings, BelowSource
 from edgewise.pipeline.sources.camera import CameraSettings, CameraSource
 from edgewise.pipeline.sources.folder import FolderSettings, FolderSource
 from edgewise.pipeline.sources.modbus import ModbusSettings, ModbusSource, RegisterSettings
@@ -189,6 +190,13 @@ class TestReadings(WaitingSourceContract):
 
     def make_broken(self, tmp_path: Path, clock: Clock) -> Source | None:
         return None
+
+
+class TestBelow(TestReadings):
+    def make(self, tmp_path: Path, clock: Clock) -> Source:
+        source = BelowSource(NAME, BelowSettings(), clock=clock)
+        source.accept([Measured({"door.boiler.t": degrees}) for degrees in (20.5, 21.0, None)])
+        return source
 
 
 @pytest.mark.broker

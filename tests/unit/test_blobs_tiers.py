@@ -103,6 +103,33 @@ def test_loose_ones_go_first_then_what_the_parent_has_then_what_is_only_here(
     )
 
 
+def test_what_the_parent_is_still_to_have_is_told_from_where_one_has_got(
+    start: Callable[..., BlobStore], clock: ManualClock
+) -> None:
+    store = start()
+    first = fill(store, clock, 3)
+    loose = store.put(b"loose", media_type="image/jpeg")
+    told = store.owed()
+    assert [each.digest for each in told] == first
+    store.mark_upstream(first[:1])
+    store.hold([loose])
+    assert [each.digest for each in store.owed(after=told[-1].number)] == [loose]
+    assert [each.digest for each in store.owed()] == [*first[1:], loose]
+    store.let_go(first[1:2])
+    store = start()
+    store.adopt([*first, loose])
+    assert {each.digest for each in store.owed()} == {*first[1:], loose}
+    assert not store.owes(first[0])
+    everything = []
+    for number in range(14):
+        everything.append(store.put(bytes([100 + number]) * 100))
+        store.hold(everything[-1:])
+        clock.advance(1)
+    lost = [digest for digest in everything if not kept(store, digest)]
+    assert lost
+    assert not {each.digest for each in store.owed()} & set(lost)
+
+
 def test_marks_outlive_a_restart_and_an_eviction(start: Callable[..., BlobStore], clock: ManualClock) -> None:
     store = start()
     digests = fill(store, clock)
@@ -511,6 +538,11 @@ class TiersMachine(RuleBasedStateMachine):
         for digest in self.kept:
             stat = self.store.stat(digest)
             assert (stat.held, stat.upstream) == (digest in self.held, digest in self.upstream)
+        owed = {digest for digest in self.kept if digest in self.held and digest not in self.upstream}
+        told = self.store.owed()
+        assert {each.digest for each in told} == owed == {digest for digest in self.contents if self.store.owes(digest)}
+        assert [each.number for each in told] == sorted({each.number for each in told})
+        assert self.store.owed_count == len(owed)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):

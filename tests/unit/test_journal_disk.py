@@ -14,10 +14,11 @@ import pytest
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import ConflictError, CorruptError, EdgewiseError, NotFoundError, UnavailableError
 from edgewise.journal import frames
-from edgewise.journal.base import Reason, StreamSettings, WhenFull
+from edgewise.journal.base import Batch, Packed, Reason, StreamSettings, WhenFull
 from edgewise.journal.cipher import Cipher, KeyCipher
 from edgewise.journal.database import DATABASE
 from edgewise.journal.disk import DiskJournal
+from edgewise.journal.packed import pack
 from edgewise.journal.reader import DiskReader
 from edgewise.testing.journal import entries, numbers
 from edgewise.types import Entry
@@ -45,6 +46,41 @@ def damage(journal: DiskJournal, first: int, at: int, *, size: int = 1) -> None:
         content = file.read(size)
         file.seek(start)
         file.write(bytes(byte ^ 0x55 for byte in content))
+
+
+def seen(*digests: str) -> list[Entry]:
+    return [Entry("seen", {}, digests)]
+
+
+def test_who_points_to_a_blob_is_known_in_full_segments_and_in_the_one_being_written(tmp_path: Path) -> None:
+    def pointers(journal: DiskJournal) -> list[list[tuple[str, str, int]]]:
+        found = journal.pointers(["a", "b", "nothing"])
+        return [sorted((each.node, each.stream, each.sequence) for each in of) for of in found]
+
+    bounds = StreamSettings(max_bytes=20_000)
+    streams = {"events": bounds, "readings": bounds}
+    journal = DiskJournal(tmp_path, node="here", streams=streams, segment_bytes=2000, clock=ManualClock())
+    journal.append("readings", seen("b"))
+    journal.append("events", seen("a"))
+    journal.append("events", seen("a", "b"))
+    packed = Packed(1, 1, pack(seen("a")))
+    journal.take([Batch("lamp", "events", (packed,))])
+    everybody = [
+        [("here", "events", 1), ("lamp", "events", 1)],
+        [("here", "events", 2), ("here", "readings", 1)],
+        [],
+    ]
+    assert pointers(journal) == everybody
+    for _ in range(4):  # into segments that follow
+        journal.append("events", [Entry("long", {"text": "x" * 1500})])
+    assert pointers(journal) == everybody
+    journal.close()
+    journal = DiskJournal(tmp_path, node="here", streams=streams, segment_bytes=2000, clock=ManualClock())
+    assert pointers(journal) == everybody
+    for _ in range(20):
+        journal.append("events", [Entry("long", {"text": "x" * 1500})])
+    assert pointers(journal) == [[("lamp", "events", 1)], [("here", "readings", 1)], []]
+    journal.close()
 
 
 FLIPS = {"head": 20, "magic": 0, "payload": frames.HEAD_BYTES + 9, "tail": -9}
@@ -271,6 +307,7 @@ from edgewise.journal import frames
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.cipher import Cipher, KeyCipher
 from edgewise.journal.disk import DiskJournal
+from edgewise.journal.packed import pack
 from edgewise.types import Entry
 
 journal = DiskJournal(Path(sys.argv[1]), node="here", streams={"events": StreamSettings()})

@@ -21,11 +21,15 @@ from edgewise.journal.blobs import BlobStore
 from edgewise.journal.database import DATABASE, Database
 from edgewise.journal.disk import DiskJournal
 from edgewise.journal.reader import DiskReader
-from edgewise.testing.journal import entries, joined, numbers
+from edgewise.testing.journal import entries, joined, numbers, thinned
 from edgewise.types import Entry
 
 SEGMENT_BYTES = 2000
-STREAMS = {"fast": StreamSettings(max_bytes=6000, lease_s=1), "slow": StreamSettings()}
+STREAMS = {
+    "fast": StreamSettings(max_bytes=6000, lease_s=1),
+    "slow": StreamSettings(),
+    "thin": StreamSettings(max_bytes=6000, when_full=WhenFull.THIN),
+}
 
 
 def open_journal(folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> DiskJournal:
@@ -131,6 +135,64 @@ def test_a_segment_that_somebody_removed_is_told_as_loss(journal: DiskJournal, t
     assert numbers(journal.read("slow", limit=200)) == kept
     assert set(journal._store.blobs()) == {f"{number:064x}" for number in kept}
     journal.close()
+
+
+def test_a_thin_stream_is_no_more_work_however_long_it_runs(journal: DiskJournal, tmp_path: Path) -> None:
+    reader = DiskReader(tmp_path, node="here")
+    for last in range(300, 2101, 300):
+        for number in range(last - 299, last + 1):
+            journal.append("thin", entries(number, size=100))
+            journal.append("slow", entries(number))  # shares the segments
+        kept = numbers(journal.read("thin", limit=1000))
+        assert kept[0] == 1
+        assert len(kept) < 40
+        assert len(journal.losses("thin")) < len(kept)
+        assert len(journal._database.all("select_holes_of", 3)) < len(kept)
+        assert log_bytes(tmp_path) <= 2 * kept_bytes(journal) + 3 * SEGMENT_BYTES
+        assert journal.verify() == 0
+        assert reader.audit() == journal.audit()
+        assert reader.read("thin") == journal.read("thin")
+    reader.close()
+
+
+def test_old_segments_of_a_thin_stream_leave_few_runs_and_their_columns_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_AHEAD_BYTES", 0)
+    streams = {"thin": StreamSettings(max_bytes=100_000, when_full=WhenFull.THIN)}
+    journal = DiskJournal(tmp_path, node="here", streams=streams, clock=ManualClock(), segment_bytes=8000)
+    thin = journal._actions.streams["thin"]
+    payloads = journal._codec.encode(entries(1, size=100)) * 20
+    for _ in range(500):
+        journal._submit(lambda: [journal._actions.accept(thin, [one], one.size) for one in payloads])
+    runs = journal._store.index(thin.id).runs
+    assert sum(run.records for run in runs) > 300
+    assert len(runs) < 60
+    assert sum(run._columns is not None for run in runs) <= 10  # the last used, and what is being written
+    assert journal.verify() == 0
+    assert log_bytes(tmp_path) <= 2 * kept_bytes(journal) + 2 * 8000
+    journal.close()
+
+
+def test_damage_in_a_thinned_stream_costs_one_block_and_joins_its_hole(journal: DiskJournal, tmp_path: Path) -> None:
+    for number in range(1, 301):
+        journal.append("thin", entries(number, size=100))
+    kept = numbers(journal.read("thin", limit=1000))
+    victim = kept[3]
+    place = next(journal._store.index(3).places(victim))
+    path = tmp_path / journal._store._stored.segments[place.segment].file
+    with open(path, "r+b") as file:
+        file.seek(place.offset + 100)
+        file.write(b"\xff\xff\xff")
+    assert journal.verify() == 1
+    for number in range(301, 501):
+        journal.append("thin", entries(number, size=100))
+    assert [(x.first, x.last) for x in journal.losses("thin") if x.reason is Reason.CORRUPT] == [(victim, victim)]
+    journal.close()
+    again = open_journal(tmp_path)
+    assert all(balance.balanced for balance in again.audit())
+    assert thinned(again, "") == set(range(1, 501)) - set(numbers(again.read("thin", limit=1000))) - {victim}
+    again.close()
 
 
 def test_a_block_may_point_to_any_number_of_blobs(journal: DiskJournal, tmp_path: Path) -> None:
@@ -244,14 +306,19 @@ def test_groups_of_all_sizes_lie_behind_each_other_however_they_were_written(
     monkeypatch.setattr(segments, "_LARGE_GROUP_BYTES", 10_000)
     chance = random.Random(3)
     journal = open_journal(tmp_path, segment_bytes=1 << 20)
+    past_cache: set[bool] = set()  # where the disk can do that it does it always
     for number in range(60):
-        journal.append("slow", entries(number, size=chance.choice([1, 3000, 9_900, 20_000, 65_536, 200_000])))
+        size = chance.choice([1, 3000, 9_900, 20_000, 65_536, 200_000])
+        journal.append("slow", entries(number, size=size))
+        if size > 10_000:
+            past_cache.add(journal._store._writer._can_direct)
         if number % 7 == 0:
             journal.close()
             journal = open_journal(tmp_path, segment_bytes=1 << 20)
             assert journal.verify() == 0
     assert numbers(journal.read("slow", limit=100)) == list(range(60))
     assert not journal.losses()
+    assert len(past_cache) == 1
     journal.close()
 
 
@@ -340,7 +407,7 @@ def test_a_crash_at_any_moment_loses_nothing_accepted_and_all_figures_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_bytes: int
 ) -> None:
     monkeypatch.setattr(segments, "_LARGE_GROUP_BYTES", large_bytes)
-    accepted: dict[str, int] = {"fast": 0, "slow": 0}
+    accepted = dict.fromkeys(STREAMS, 0)
     acked = 0
 
     def check(copy: Path) -> None:
@@ -355,6 +422,9 @@ def test_a_crash_at_any_moment_loses_nothing_accepted_and_all_figures_agree(
             for stream, last in accepted.items():
                 newest = journal.read(stream, limit=1, newest_first=True)
                 assert last == 0 or newest[0].sequence in {last, last + 1, last + 2}
+            newest = journal.read("thin", limit=1, newest_first=True)
+            there = {record.sequence for record in journal.read("thin", limit=1000)}
+            assert thinned(journal, "") == set(range(1, newest[0].sequence + 1 if newest else 1)) - there
             kept = [record for stream in STREAMS for record in journal.read(stream, limit=1000)]
             assert set(journal._store.blobs()) == {digest for record in kept for digest in record.blobs}
             assert sum(b.delivered for b in journal.audit() if b.consumer) >= acked
@@ -366,8 +436,8 @@ def test_a_crash_at_any_moment_loses_nothing_accepted_and_all_figures_agree(
     journal = open_journal(folder, segment_bytes=700)
     chance = random.Random(7)
     crashes.busy = False
-    for step in range(40):
-        stream = "slow" if step % 6 == 0 else "fast"
+    for step in range(60):
+        stream = "slow" if step % 6 == 0 else "thin" if step % 2 else "fast"
         batch = [Entry("k", {"n": step, "x": "x" * chance.randrange(300)}, (f"{step:064x}",)) for _ in range(2)]
         accepted[stream] = journal.append(stream, batch)[-1]
         if step % 9 == 0 and (claim := journal.claim("fast", "link", limit=5)):

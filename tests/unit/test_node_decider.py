@@ -604,3 +604,91 @@ def test_a_decision_that_cannot_be_told_is_told_as_such_and_holds_nothing_up() -
     told = [(record.body["rule"], record.kind) for record in house.decisions()]
     assert sorted(told) == [("even", "decision.done")] * 2 + [("odd", "decision.failed")] * 2
     assert house.pending() == 0
+
+
+def test_other_rules_take_over_between_two_records() -> None:
+    house = House(OPEN)
+    house.happens(name="Ada")
+    house.decider.decide_pending()
+    adopted: list[int] = []
+    house.decider.swap(RuleEngine([ALARM]), lambda: adopted.append(len(house.decisions())))
+    house.happens(name="Ada")
+    house.happens("face.unknown")
+    house.decider.decide_pending()
+    assert [record.body["rule"] for record in house.decisions()] == ["open", "alarm"]
+    assert adopted == [1]  # what the rules before led to was written by then
+    assert house.pending() == 0
+
+
+def test_a_rule_that_stays_keeps_its_cooldown_and_what_it_looks_back_at() -> None:
+    again = rule("again", Do("siren", "raise"), when='count("face.known", "5m") == 3')
+    cool = rule("cool", Do("door", "unlock"), cooldown_s=60)
+    house = House(cool, again)
+    for _ in range(2):
+        house.happens(name="Ada")
+        house.clock.advance(1)
+    house.decider.decide_pending()
+    house.decider.swap(RuleEngine([again, cool, ALARM]))
+    house.happens(name="Ada")
+    house.decider.decide_pending()
+    assert [record.body["rule"] for record in house.decisions()] == ["cool", "again"]
+
+
+def test_a_rule_on_time_that_is_new_begins_now_and_one_that_stays_misses_nothing() -> None:
+    stays = rule("stays", Do("hall", "turn_on"), on="time", every_s=60)
+    house = House(stays)
+    house.decider.decide_pending()
+    house.clock.advance(5)
+    house.decider.decide_pending()
+    new = rule("new", Do("siren", "raise"), on="time", every_s=60)
+    house.decider.swap(RuleEngine([stays, new]))
+    house.clock.advance(40)  # a minute ended before the new rules took over
+    house.decider.decide_pending()
+    assert [record.body["rule"] for record in house.decisions()] == ["stays"]
+    house.clock.advance(60)
+    house.decider.decide_pending()
+    assert [record.body["rule"] for record in house.decisions()] == ["stays", "stays", "new"]
+
+
+def test_rules_that_begin_to_look_at_readings_leave_the_old_ones_alone() -> None:
+    hot = rule("hot", Do("siren", "raise"), on="reading", when="values.t > 90.0")
+    house = House(OPEN)
+    house.reads(t=99.0)
+    house.decider.decide_pending()
+    house.decider.swap(RuleEngine([hot]))
+    house.decider.decide_pending()
+    assert house.decisions() == []
+    house.reads(t=98.0)
+    house.decider.decide_pending()
+    assert [record.body["event"]["sequence"] for record in house.decisions()] == [2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["known", "unknown", "swap", "decide", "crash"]), max_size=25))
+def test_whatever_is_swapped_when_each_event_is_decided_once(moves: list[str]) -> None:
+    sets = [(OPEN, ALARM), (ALARM, OPEN), (OPEN, ALARM, rule("dark", Do("hall", "turn_off"), on="dark"))]
+    house = House(*sets[0])
+    events = 0
+    for place, move in enumerate(moves):
+        if move in ("known", "unknown"):
+            events += 1
+            house.happens(f"face.{move}")
+        elif move == "swap":
+            house.rules = sets[place % 3]
+            house.decider.swap(RuleEngine(house.rules))
+        elif move == "decide":
+            house.decider.decide_pending()
+        else:
+            house.restart()
+    house.decider.decide_pending()
+    assert [record.body["event"]["sequence"] for record in house.decisions()] == list(range(1, events + 1))
+
+
+def test_rules_are_taken_over_while_nothing_happens(start: Callable[[House], None]) -> None:
+    house = House(OPEN)
+    start(house)
+    adopted = threading.Event()
+    house.decider.swap(RuleEngine([ALARM]), adopted.set)
+    assert adopted.wait(PATIENCE_S)
+    house.happens("face.unknown")
+    assert house.journal.wait(DECISIONS, after=0, timeout_s=PATIENCE_S) == 1

@@ -1,7 +1,8 @@
 """What each caller may do: pure, and all of it on this page.
 
 ``ROUTES`` is the whole of it: a request whose method and path stand in no row is refused. A row of kind ``changes`` is
-written into the audit log under that name, whatever came of it.
+written into the audit log under that name, whatever came of it. A row of kind ``asks`` changes nothing, and is written
+into the stream of queries: it reaches all that was ever recorded of anybody, so who asked what has to be told.
 """
 
 from __future__ import annotations
@@ -89,12 +90,15 @@ def may(principal: Principal | None, permission: Permission | None, *, now_ns: i
 
 
 class Route(NamedTuple):
-    """One row: ``permission`` None is for everybody, also without signing in; ``changes`` names what is recorded."""
+    """One row: ``permission`` None is for everybody, also without signing in; ``changes`` and ``asks`` name what is
+    recorded.
+    """
 
     method: str
     path: str
     permission: Permission | None
     changes: str = ""
+    asks: str = ""
 
 
 _READ, _OPERATE, _ADMIN, _PREDICT = _P.READ, _P.OPERATE, _P.ADMIN, _P.PREDICT
@@ -152,9 +156,17 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/people/{name}/photo", _READ),
     Route("GET", "/v1/settings/face-threshold", _READ),
     Route("GET", "/v1/system", _READ),
+    Route("GET", "/v1/nodes/{name}/desired", _READ),
+    Route("GET", "/v1/nodes/{name}/state", _READ),
+    Route("GET", "/v1/labels/{label}/desired", _READ),
     Route("GET", "/metrics", _READ),
     Route("GET", "/schema", _READ),
     Route("GET", "/schema/openapi.json", _READ),
+    # SQL over all of that: whoever may see each part of it may ask for it at once, but for what only admins see, which
+    # their queries alone do.
+    Route("GET", "/v1/tables", _READ),
+    Route("POST", "/v1/query", _READ, asks="lake.queried"),
+    Route("POST", "/v1/query/export", _READ, asks="lake.exported"),
     # What acts. Pictures and readings are data, which the journal holds as such; they are no change of the node.
     Route("POST", "/v1/devices/{name}/commands", _OPERATE, "devices.commanded"),
     Route("DELETE", "/v1/devices/{name}/hold", _OPERATE, "devices.released"),
@@ -166,6 +178,9 @@ ROUTES: tuple[Route, ...] = (
     Route("PATCH", "/v1/people/{name}", _ADMIN, "people.changed"),
     Route("DELETE", "/v1/people/{name}", _ADMIN, "people.removed"),
     Route("PUT", "/v1/settings/face-threshold", _ADMIN, "settings.face_threshold"),
+    # Who says what a node looks at and what it does about it opens doors too.
+    Route("PUT", "/v1/nodes/{name}/desired", _ADMIN, "nodes.desired"),
+    Route("PUT", "/v1/labels/{label}/desired", _ADMIN, "labels.desired"),
     Route("GET", "/v1/accounts", _ADMIN),
     Route("POST", "/v1/accounts", _ADMIN, "accounts.added"),
     Route("PATCH", "/v1/accounts/{name}", _ADMIN, "accounts.changed"),

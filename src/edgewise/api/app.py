@@ -101,6 +101,11 @@ class Front:
         self._rest: asyncio.Task[Application] | None = None
         self._link = Link(node.parenting) if node.parenting else None
 
+    def leave(self) -> None:
+        """Lets nobody wait any longer: the server is about to stop."""
+        if self._link:
+            self._link.leave()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one connection event of the server."""
         if scope["type"] == "lifespan":
@@ -120,7 +125,7 @@ class Front:
                 await link(request)
                 return
             passed = request.scope[PASSED] = self._guard.admit(request)
-            if passed.route is not None and passed.route.changes:
+            if passed.route is not None and (passed.route.changes or passed.route.asks):
                 request.before_answer = functools.partial(self._record, request, passed)
             request.goes_on = functools.partial(self._still_may, request)
             self._guard.permit(passed)
@@ -146,20 +151,22 @@ class Front:
             self._metrics.requests["v2" if oip else "v1", request.status] += 1
 
     async def _record(self, request: Request, passed: Pass, status: int) -> None:
-        """Writes a change into the audit log before it is answered. What strangers are refused is counted, not
-        written: they could fill the log.
+        """Writes a change into the audit log, or a query into the log of queries, before it is answered. What strangers
+        are refused is counted, not written: they could fill the log.
         """
         notes = request.scope.get(NOTES, {})
         if passed.route is None or (passed.principal is None and not notes):
             return
         facts = audit.facts_of(passed.principal, request.scope.get("client"), status=status, what=notes)
-        if facts["outcome"] != "done":
+        # A query that failed as it ran may have told something all the same: the engine's words hold values.
+        if facts["outcome"] != "done" and not notes.get("ran"):
             left_out = self._restraint.count(facts["who"], now_s=self._node.clock.monotonic())
             if left_out is None:
                 return
             facts |= {"left_out": left_out} if left_out else {}
         facts["path"] = request.path[:_MAX_PATH]
-        await asyncio.to_thread(self._node.record_change, passed.route.changes, facts)
+        record = self._node.record_change if passed.route.changes else self._node.record_query
+        await asyncio.to_thread(record, passed.route.changes or passed.route.asks, facts)
 
     def _still_may(self, request: Request) -> bool:
         """Whether who asked for an answer that does not end may still have it."""

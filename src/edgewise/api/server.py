@@ -427,6 +427,7 @@ class Server(uvicorn.Server):
         config: As ``configure`` makes it.
         secure: Another address.
         on_ready: Called with the address.
+        on_stop: Called in the loop when it begins to stop.
     """
 
     def __init__(
@@ -435,8 +436,10 @@ class Server(uvicorn.Server):
         *,
         secure: Secure | None = None,
         on_ready: Callable[[str], None] | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
+        self._on_stop = on_stop
         self._secure = secure
         self._on_ready = on_ready
 
@@ -448,6 +451,11 @@ class Server(uvicorn.Server):
         if self.started and self._on_ready is not None and sockets:
             host, port = sockets[0].getsockname()[:2]
             self._on_ready(address_of(host, port))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops, once those that wait have been answered."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -469,7 +477,9 @@ def run(node: Node, *, on_ready: Callable[[str], None] | None = None) -> None:
             secure = Secure(opened.enter_context(listen(https.host, https.port)), node.parenting, names)
             most += https.max_connections
             node.parenting.port = secure.listening.getsockname()[1]
-        server = Server(configure(create_app(node), max_connections=most), secure=secure, on_ready=on_ready)
+        front = create_app(node)
+        config = configure(front, max_connections=most)
+        server = Server(config, secure=secure, on_ready=on_ready, on_stop=front.leave)
         # What is there by now stays. The collector need not go through it, over and over, while requests wait.
         gc.freeze()
         server.run(sockets=[listening])

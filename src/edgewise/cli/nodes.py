@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -12,14 +16,14 @@ from edgewise._lib.clock import SystemClock
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 from edgewise.cli.token import opened_fleet
-from edgewise.errors import InputError, NotFoundError
+from edgewise.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from edgewise.fleet.census import NodeState
+    from edgewise.fleet.desired import Desired
+    from edgewise.fleet.wishes import State, WishStore
     from edgewise.link.reports import Report
+    from edgewise.node.settings import Settings
 
 app = cyclopts.App(name="nodes", help="The nodes below this one.", result_action="return_value")
 
@@ -60,15 +64,89 @@ def list_(*, where: Where = "", config: ConfigFile = None, json: JsonFlag = Fals
             output.note(f"[{_DOTS[node.health.status]}]●[/] {node.name}{_of(reason.what)}: {escape(reason.message)}")
 
 
+@app.command(name="set")
+def set_(
+    target: str,
+    file: Path | None = None,
+    /,
+    *,
+    label: Annotated[str, Parameter(help="Set it for all children with this label, KEY=VALUE, instead of one.")] = "",
+    config: ConfigFile = None,
+) -> None:
+    """Set what a node below this one is to have: edgewise nodes set NODE FILE, or set FILE --label KEY=VALUE.
+
+    The file holds any of the sections pipelines, rules, models and parent of a settings file; each counts whole, in
+    place of the node's own. An empty file takes it back. A running node hands it down within a second; one that is away
+    gets it when it is back.
+
+    Parameters
+    ----------
+    target:
+        The node; with --label the file.
+    file:
+        Its document, YAML or JSON.
+    """
+    from edgewise.fleet.desired import digest_of, write
+    from edgewise.node.desired import parse
+    from edgewise.node.organs import leave_change, open_account_store
+    from edgewise.node.settings import read_text
+
+    if bool(label) == (file is not None):
+        raise InputError("It takes a node and a file, or a file and --label", hint="edgewise nodes set NODE FILE.yaml")
+    path = file or Path(target)
+    document = parse(read_text(path), file=str(path))
+    settings = load_settings(config)
+    with _wishes(settings) as wishes:
+        names: tuple[str, ...] = ()
+        if label:
+            names = wishes.set_label(label, document)
+        else:
+            wishes.set_node(target, document)
+    store = open_account_store(settings)
+    try:
+        kind = "label" if label else "node"
+        what = {kind: label or target, "digest": digest_of(write(document)), "sections": sorted(document)}
+        leave_change(store, settings, f"{kind}s.desired", what)
+    finally:
+        store.close()
+    said = "nothing is wanted of" if not document else f"{', '.join(sorted(document))} set for"
+    output.out().print(f"{said} {label or target}" + (f" ({', '.join(names)})" if names else ""), markup=False)
+
+
 @app.command
-def show(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> None:
-    """Show a node: how it is, what it runs and what it uses, by its newest report."""
+def show(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> int:
+    """Show a node below this one: how it is, what it runs and uses; what it is to have, and what of that is not so.
+
+    Ends with exit code 1 when something is not as wanted.
+    """
+    import msgspec
+
+    from edgewise.node.desired import differences
+
     node = next((node for node in _selected(config, "") if node.name == name), None)
-    if node is None:
-        raise NotFoundError(f"No node is named {name!r}", hint="See: edgewise nodes list", kind="node", name=name[:64])
+    with _wishes(load_settings(config)) as wishes:
+        desired, state = wishes.desired(name), wishes.state(name)
+    found = differences(desired, state.report if state else None)
     if json:
-        output.show_json({**_facts(node), "report": node.report})
-        return
+        output.show_json(
+            {
+                **(_facts(node) if node else {}),
+                "node": name,
+                "report": node.report if node else None,
+                "desired": {**msgspec.to_builtins(desired), "document": desired.sections, "digest": desired.digest},
+                "reported": state.report if state else None,
+                "heard_ns": state.heard_ns if state else 0,
+                "differences": found,
+            }
+        )
+        return 1 if found else 0
+    if node:
+        _show_state(node)
+    _show_wanted(desired, state, found)
+    return 1 if found else 0
+
+
+def _show_state(node: NodeState) -> None:
     rows = [("child of", node.parent), ("status", node.health.status.value), ("last seen", _seen(node))]
     rows += [(f"  {reason.what or reason.why.value}", reason.message) for reason in node.health.reasons]
     rows += [("labels", _labels(node))]
@@ -78,8 +156,22 @@ def show(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> 
         output.show_table(
             ("pipeline", "phase", "rate", "problem"),
             [(each.name, each.phase, f"{each.rate:.1f}/s", each.problem) for each in node.report.pipelines],
-            title="",
         )
+
+
+def _show_wanted(desired: Desired, state: State | None, found: Sequence[str]) -> None:
+    import yaml
+
+    if desired.sections:
+        output.note(f"[dim]revision {desired.revision} of {desired.by}[/]")
+        output.out().print(yaml.safe_dump(desired.sections, sort_keys=False, allow_unicode=True), markup=False)
+    else:
+        output.note("Nothing is wanted of it.")
+    for difference in found:
+        output.out().print(difference, markup=False)
+    if not found and state:
+        at = datetime.datetime.fromtimestamp(state.report.time_ns / 1e9).astimezone()
+        output.note(f"[green]It is so[/], since {at:%Y-%m-%d %H:%M:%S}.")
 
 
 @app.command
@@ -124,6 +216,18 @@ def label(name: str, /, *labels: str, config: ConfigFile = None) -> None:
         now = change(fleet, name, changes)
     written = ", ".join(f"{key}={value}" for key, value in sorted(now.items()))
     output.out().print(f"{name}: {written or 'no labels'}", markup=False)
+
+
+@contextlib.contextmanager
+def _wishes(settings: Settings) -> Iterator[WishStore]:
+    """What is wanted of the nodes below, closed afterwards."""
+    from edgewise.node.kin import open_fleet, open_wishes
+
+    fleet = open_fleet(settings, clock=SystemClock())
+    try:
+        yield open_wishes(settings, fleet, clock=SystemClock())
+    finally:
+        fleet.close()
 
 
 @app.command

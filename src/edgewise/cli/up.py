@@ -49,7 +49,7 @@ def serve(
     from edgewise.node.node import Node
 
     def on_ready(address: str) -> None:
-        _announce(address)
+        _announce(address, node)
         if until:
             threading.Thread(target=_end_after, args=(until, node), name="until", daemon=True).start()
 
@@ -77,6 +77,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _announce(address: str) -> None:
+def _announce(address: str, node: Node) -> None:
     output.note(f"[bold green]Edgewise is up.[/]  Console: [link={address}]{address}[/link]   API: {address}/schema")
+    if node.parenting and (https := node.settings.https):
+        output.note(f"Takes children at https://{https.host}:{node.parenting.port}")
     output.note("[dim]Ctrl-C stops it.[/]")

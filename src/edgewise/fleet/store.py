@@ -70,6 +70,16 @@ class FleetStore:
         self._tree = subtree.Tree(name)
         self._load()
 
+    @property
+    def state(self) -> State:
+        """The database, for what else is kept of children."""
+        return self._state
+
+    @property
+    def revision(self) -> int:
+        """Counts the changes that are known here."""
+        return self._revision
+
     def close(self) -> None:
         """Closes the database. May be called twice."""
         self._state.close()

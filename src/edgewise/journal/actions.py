@@ -7,20 +7,30 @@ is durable, and nothing is to be told, before the group is on disk; after one th
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
 from edgewise._lib.clock import Clock
 from edgewise.journal import blocks, custody, retention
-from edgewise.journal.base import Batch, Missing, Packed, Reason, Standing, StreamSettings, Totals, WhenFull
+from edgewise.journal.base import (
+    Batch,
+    Missing,
+    Packed,
+    Pointer,
+    Reason,
+    Standing,
+    StreamSettings,
+    Totals,
+    WhenFull,
+)
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database
+from edgewise.journal.ledger import Ledger
 from edgewise.journal.refusals import custody_full, never_claimed, not_so_far, too_many_streams
 from edgewise.journal.store import BlockStore
 
-_LEDGER_SPAN_NS = 3600 * 10**9  # lines of the ledger are joined within an hour
 _MAX_STREAMS = 1 << 17
 
 
@@ -79,7 +89,7 @@ class Actions:
         clock: Time.
         node: The name of this node.
         streams: Bounds of the node's own streams.
-        held: Bounds of each stream of another node.
+        held: Bounds of a stream of another node, by the stream's name.
         held_bytes: Bound of all those together.
 
     Attributes:
@@ -98,10 +108,11 @@ class Actions:
         clock: Clock,
         node: str,
         streams: Mapping[str, StreamSettings],
-        held: StreamSettings,
+        held: Callable[[str], StreamSettings],
         held_bytes: int,
     ) -> None:
         self._database = database
+        self._ledger = Ledger(database, clock)
         self._store = store
         self._codec = codec
         self._clock = clock
@@ -125,7 +136,7 @@ class Actions:
         stamps = [(0, 0)]
         streams: dict[str, Stream] = {}
         for number, node, name, last, delivered, floor in self._database.all("select_every_stream"):
-            settings = self._settings.get(name, StreamSettings()) if node == self._node else self._held
+            settings = self._settings.get(name, StreamSettings()) if node == self._node else self._held(name)
             fresh = Stream(number, node, name, settings=settings, held=node != self._node)
             stream = streams[fresh.key] = self.streams.get(fresh.key, fresh)
             index = self._store.index(number)
@@ -181,16 +192,9 @@ class Actions:
         """Removes what retention says; whether the incoming bytes fit then."""
         if stream.bytes + incoming <= stream.settings.max_bytes and not self.aged(stream):
             return True
-        drops, fits = retention.decide(
-            (place.head for place in self._store.index(stream.id).places()),
-            stream.settings,
-            kept_bytes=stream.bytes,
-            incoming=incoming,
-            now_ns=self._age.now_ns(),
-            done=stream.done,
-        )
-        self._drop(stream, drops)
-        return fits
+        verdict = self._decide(stream, stream.settings, incoming)
+        self._let_go(stream, verdict)
+        return verdict.fits
 
     def aged(self, stream: Stream) -> bool:
         """Whether its oldest block is too old."""
@@ -222,7 +226,7 @@ class Actions:
                 cursor = cursor.lend(first, last, lease_until=now + stream.settings.lease_s)
                 self._keep(stream, consumer, cursor)
                 return cursor
-            self._enter(stream, consumer, retention.Run(first, first, Reason.DEAD_LETTER))
+            self._ledger.enter(stream.id, consumer, retention.Run(first, first, Reason.DEAD_LETTER))
             cursor = cursor.skip(first)
             self._keep(stream, consumer, cursor)
         return None
@@ -276,8 +280,24 @@ class Actions:
         rows = self._database.all("select_missing", stream.id, consumer, after, through)
         return [Missing(first, last, Reason(reason)) for first, last, reason in rows]
 
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """See ``base.Pointers``."""
+        streams = {stream.id: stream for stream in self.streams.values()}
+        return [
+            [
+                Pointer(streams[number].node, streams[number].name, first)
+                for number, first in self._store.pointers(digest).items()
+                if number in streams
+            ]
+            for digest in digests
+        ]
+
     def standing(self, stream: Stream, follower: str) -> Standing:
         """See ``base.Counting``."""
+        if not follower:
+            kept = self._store.index(stream.id).count(after=0, through=stream.last)
+            dropped = int(self._database.one("sum_dropped_of", stream.id)[0])
+            return Standing(stream.node, stream.name, stream.last, 0, stream.delivered + kept, dropped)
         cursor = stream.consumers.get(follower)
         acked, last = cursor.acked if cursor else 0, stream.last
         if acked == last:
@@ -322,7 +342,7 @@ class Actions:
                 raise too_many_streams(limit=_MAX_STREAMS)
             self._database.change("insert_stream", node, name)
             number = self._database.one("select_stream", node, name)[0]
-            self.streams[key] = Stream(number, node, name, settings=self._held, held=True)
+            self.streams[key] = Stream(number, node, name, settings=self._held(name), held=True)
         return self.streams[key]
 
     def _make_held_room(self, streams: Sequence[Stream], sizes: Sequence[int]) -> bool:
@@ -333,21 +353,32 @@ class Actions:
             largest = sorted((each for each in self.streams.values() if each.held), key=lambda each: -each.bytes)
             for stream in largest:
                 before = stream.bytes
-                self._drop(stream, self._droppable(stream, excess))
+                lower = structs.replace(stream.settings, max_bytes=max(0, stream.bytes - excess))
+                self._let_go(stream, self._decide(stream, lower, 0))
                 excess -= before - stream.bytes
                 if excess <= 0:
                     break
         return excess <= 0
 
-    def _droppable(self, stream: Stream, excess: int) -> Sequence[retention.Drop]:
-        """What may go of a held stream when all of them take too much, as if its own bound were lower."""
-        lower = structs.replace(stream.settings, max_bytes=max(0, stream.bytes - excess))
-        heads = (place.head for place in self._store.index(stream.id).places())
-        return retention.decide(
-            heads, lower, kept_bytes=stream.bytes, incoming=0, now_ns=self._age.now_ns(), done=stream.done
-        ).drops
-
     # Parts of actions.
+
+    def _decide(self, stream: Stream, settings: StreamSettings, incoming: int) -> retention.Verdict:
+        return retention.decide(
+            self._store.index(stream.id).heads(),
+            settings,
+            kept_bytes=stream.bytes,
+            incoming=incoming,
+            now_ns=self._age.now_ns(),
+            done=stream.done,
+        )
+
+    def _let_go(self, stream: Stream, verdict: retention.Verdict) -> None:
+        if verdict.drops:
+            self._drop(stream, verdict.drops)
+        if verdict.thinned:
+            self._thin(stream, verdict.thinned)
+        if verdict.drops or verdict.thinned:
+            self._save(stream)
 
     def _insert(self, stream: Stream, payload: Payload) -> None:
         key, last = blocks.position(stream.id, stream.last + 1), stream.last + payload.records
@@ -381,14 +412,21 @@ class Actions:
         self._find_oldest(stream)
 
     def _drop(self, stream: Stream, drops: Sequence[retention.Drop]) -> None:
-        if not drops:
-            return
         stream.floor = drops[-1].head.last
         self._store.drop(stream.id, [drop.head for drop in drops])
         for run in retention.runs(drops):
             self._account(stream, run)
         self._shrink(stream, sum(drop.head.size for drop in drops))
-        self._save(stream)
+
+    def _thin(self, stream: Stream, heads: Sequence[retention.Head]) -> None:
+        """Removes blocks from between others; none of them is done, since what is done goes first."""
+        runs = [(run.first, run.last) for run in retention.runs(retention.Drop(head, Reason.THINNED) for head in heads)]
+        for name, cursor in stream.consumers.items():
+            missed = [(max(first, cursor.acked + 1), last) for first, last in runs if last > cursor.acked]
+            self._ledger.enter_thinned(stream.id, name, missed)
+        self._ledger.enter_thinned(stream.id, "", runs)
+        self._store.thin(stream.id, heads, runs)
+        self._shrink(stream, sum(head.size for head in heads))
 
     def _lose(self, stream: Stream, first: int, last: int) -> None:
         """Accounts for records that were found missing or damaged without a block to strike out."""
@@ -399,23 +437,10 @@ class Actions:
     def _account(self, stream: Stream, run: retention.Run) -> None:
         """Enters removed records in the ledger, for each consumer that waited for them and for the stream itself."""
         for name, cursor in stream.consumers.items():
-            self._enter(stream, name, run._replace(first=max(run.first, cursor.acked + 1)))
+            self._ledger.enter(stream.id, name, run._replace(first=max(run.first, cursor.acked + 1)))
         lost = run._replace(first=max(run.first, stream.done + 1))
-        self._enter(stream, "", lost)
+        self._ledger.enter(stream.id, "", lost)
         stream.delivered += min(lost.first, run.last + 1) - run.first
-
-    def _enter(self, stream: Stream, consumer: str, run: retention.Run) -> None:
-        """Writes one line of the ledger, or extends the newest one."""
-        count = run.last - run.first + 1
-        if count <= 0 or run.reason is None:
-            return
-        now = self._clock.time_ns()
-        line = self._database.one("select_last_loss", stream.id, consumer)
-        if line and line[1] + 1 == run.first and line[2] == run.reason and abs(now - line[3]) < _LEDGER_SPAN_NS:
-            self._database.change("extend_loss", run.last, count, line[0])
-        else:
-            values = (stream.id, consumer, run.first, run.last, count, run.reason, now)
-            self._database.change("insert_loss", *values)
 
     def _next(self, stream: Stream, cursor: Cursor, limit: int) -> tuple[int, int] | None:
         """First and last of the next records to lend, which may have holes between them."""

@@ -32,12 +32,16 @@ class WhenFull(enum.StrEnum):
     DROP_OLDEST = "drop_oldest"
     DROP_NEWEST = "drop_newest"
     BLOCK = "block"
+    THIN = "thin"
 
 
 class Reason(enum.StrEnum):
-    """Why records were dropped. ``gone``: they were no longer kept when another node was to take them."""
+    """Why records were dropped. ``thinned``: to make room, with others kept before and behind. ``gone``: they were no
+    longer kept when another node was to take them.
+    """
 
     FULL = "full"
+    THINNED = "thinned"
     EXPIRED = "expired"
     DEAD_LETTER = "dead_letter"
     CORRUPT = "corrupt"
@@ -52,7 +56,9 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_age_s: Seconds kept.
         when_full: What happens to new entries at ``max_bytes``, once all records that every consumer acknowledged are
             gone. ``drop_newest`` gives them sequences and tells the ledger, but does not keep them. ``block`` waits up
-            to ``block_timeout_s``, then raises StorageFullError.
+            to ``block_timeout_s``, then raises StorageFullError. ``thin`` makes old records sparser, the older the
+            sparser, from the very first one on; the newest half of the bytes stays whole. What one append stored stays
+            or goes together.
         block_timeout_s: See ``when_full``.
         max_attempts: Claims of one record before it is dead: not lent again, and told in the ledger as ``dead_letter``.
         lease_s: Seconds a claim is held before another may take the records; each acknowledgement of a part renews it.
@@ -148,6 +154,14 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         """Its last sequence."""
         ends = [part.last for part in self.packed] + [part.last for part in self.missing]
         return max(ends)
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """Records of a stream point to a blob; the oldest of them stands at ``sequence``, or a little behind it."""
+
+    node: str
+    stream: str
+    sequence: int
 
 
 class StreamState(msgspec.Struct, frozen=True, array_like=True):
@@ -290,11 +304,23 @@ class Counting(Protocol):
     """Optional ability: counting a part of what ``audit`` counts, for who asks often."""
 
     def standings(self, streams: Sequence[str], follower: str) -> list[Standing]:
-        """Where a follower stands in each of the streams; one that never came stands at 0."""
+        """Where a follower stands in each of the streams; one that never came stands at 0.
+
+        With an empty name, of each stream as a whole, where it goes no further: *pending* are then all records that
+        came and were not dropped, also those let go since.
+        """
         ...
 
     def totals(self) -> Totals:
         """Of all streams together."""
+        ...
+
+
+class Pointers(Protocol):
+    """Optional ability: telling which records a blob is kept for."""
+
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """For each of these blobs the streams whose kept records point to it."""
         ...
 
 

@@ -55,7 +55,7 @@ from edgewise.journal.cipher import Cipher
 from edgewise.journal.sealed import SealedWriter, sealed_size
 from edgewise.journal.upstream import UpstreamMarks
 
-__all__ = ["SUFFIXES", "BlobStat", "BlobStore", "Evictions", "Fetch", "Fetched", "read_blob"]
+__all__ = ["SUFFIXES", "BlobStat", "BlobStore", "Evictions", "Fetch", "Fetched", "Owed", "read_blob"]
 
 Fetch = Callable[[str], "bytes | BinaryIO | None"]
 """Asks the parent for a blob by its digest: its content, or None when the parent has it no more. Bounds its own time,
@@ -77,6 +77,16 @@ class BlobStat(msgspec.Struct, frozen=True):
     time_ns: int
     held: bool
     upstream: bool = False
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """A blob that is only here, and that kept records point to; ``number`` is larger of what came later."""
+
+    number: int
+    digest: str
+    size: int
+    media_type: str
+    time_ns: int
 
 
 class Evictions(msgspec.Struct, frozen=True):
@@ -147,6 +157,8 @@ class BlobStore:
         self._hot = _Hot(memory_bytes)
         self._changed = threading.Condition()
         self._held: set[str] = set()
+        self._owed: dict[str, int] = {}  # by their numbers, which grow
+        self._numbered = 0
         self._damaged: set[str] = set()
         self._writing: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
@@ -328,16 +340,21 @@ class BlobStore:
         """Holds exactly these: all that kept records point to."""
         with self._changed:
             self._held = set(digests)
+            self._owe(self._blobs)
 
     def hold(self, digests: Iterable[str]) -> None:
         """Holds these as well."""
+        found = tuple(digests)
         with self._changed:
-            self._held.update(digests)
+            self._held.update(found)
+            self._owe(found)
 
     def let_go(self, digests: Iterable[str]) -> None:
         """No kept record points to these any more: they go when room is needed, before all others."""
+        found = tuple(digests)
         with self._changed:
-            self._held.difference_update(digests)
+            self._held.difference_update(found)
+            self._owe(found)
 
     # What the parent tells.
 
@@ -356,6 +373,36 @@ class BlobStore:
         self._marks.add(known)
         with self._changed:
             self._upstream.update(digest for digest in known if digest in self._blobs)
+            self._owe(known)
+
+    def owed(self, *, after: int = 0) -> list[Owed]:
+        """What the parent is still to have, past a number; the oldest first. Costs as much as it returns."""
+        found: list[Owed] = []
+        with self._changed:
+            for digest, number in reversed(self._owed.items()):
+                if number <= after:
+                    break
+                blob = self._blobs[digest]
+                found.append(Owed(number, digest, blob.size, blob.media_type, blob.time_ns))
+        return found[::-1]
+
+    def owes(self, digest: str) -> bool:
+        """Whether the parent is still to have it."""
+        return digest in self._owed
+
+    @property
+    def owed_count(self) -> int:
+        """How many blobs the parent is still to have."""
+        return len(self._owed)
+
+    def _owe(self, digests: Iterable[str]) -> None:
+        """Notes anew whether the parent is to have these."""
+        for digest in digests:
+            if digest not in self._blobs or digest not in self._held or digest in self._upstream:
+                self._owed.pop(digest, None)
+            elif digest not in self._owed:
+                self._numbered += 1
+                self._owed[digest] = self._numbered
 
     # Reading.
 
@@ -417,6 +464,7 @@ class BlobStore:
             self._marks.remove(digest)
             with self._changed:
                 self._upstream.discard(digest)
+                self._owe([digest])
             return False
         path = self._folder / f"{TEMPORARY_PREFIX}{digest}-{secrets.token_hex(4)}"
         try:
@@ -466,6 +514,7 @@ class BlobStore:
             self._blobs[digest] = blob
             if marked:
                 self._upstream.add(digest)
+            self._owe([digest])
 
     def _write(self, blob: BlobFile, path: Path, pieces: Iterable[bytes]) -> None:
         try:
@@ -562,6 +611,7 @@ class BlobStore:
         self._upstream.discard(blob.digest)
         self._damaged.discard(blob.digest)
         self._hot.drop(blob.digest)
+        self._owe([blob.digest])
 
 
 class _Hot:

@@ -100,6 +100,23 @@ def sequence(position: int) -> int:
     return position & MAX_SEQUENCE
 
 
+_LET_GO_BYTES = 5 << 10  # past this many zlib lets other threads have the interpreter
+_WORTH_IT_BYTES = 64 << 10
+
+
+def crc32(content: bytes) -> int:
+    """CRC-32, without letting go of the interpreter where that takes longer than the work: to get it back a thread
+    waits for another core to sleep or to finish, and each append would do so once more.
+    """
+    if not _LET_GO_BYTES < len(content) < _WORTH_IT_BYTES:
+        return zlib.crc32(content)
+    checksum = 0
+    view = memoryview(content)
+    for start in range(0, len(content), _LET_GO_BYTES):
+        checksum = zlib.crc32(view[start : start + _LET_GO_BYTES], checksum)
+    return checksum
+
+
 def _head_checksum(payload_checksum: int, head: Head) -> int:
     """CRC-32 of a block's head, going on from that of its payload."""
     return zlib.crc32(head.pack(), payload_checksum)

@@ -7,7 +7,6 @@ bound to the block's head, so that blocks cannot change places.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +22,7 @@ from edgewise.errors import (
     WrongKeyError,
 )
 from edgewise.journal.base import Packed
-from edgewise.journal.blocks import MAX_BLOCK_BYTES, OVERHEAD_BYTES, Block, Head
+from edgewise.journal.blocks import MAX_BLOCK_BYTES, OVERHEAD_BYTES, Block, Head, crc32
 from edgewise.journal.packed import MAX_RECORDS, StoredEntry, pack, unpack
 from edgewise.types import Entry, Record
 
@@ -124,10 +123,10 @@ class Codec:
         if not self._cipher:
             return head.block(payload.content, payload.checksum)
         sealed = self._cipher.seal(payload.content, context=head.pack())
-        return head.block(sealed, zlib.crc32(sealed))
+        return head.block(sealed, crc32(sealed))
 
     def _payload(self, records: int, content: bytes, codec: int, digests: frozenset[str]) -> Payload:
-        checksum = 0 if self._cipher else zlib.crc32(content)
+        checksum = 0 if self._cipher else crc32(content)
         return Payload(records, content, codec, digests, checksum, self._overhead)
 
     # Out of blocks.
@@ -192,7 +191,9 @@ class Codec:
 
     # To another node.
 
-    def packed(self, blocks: Iterable[Block], *, after: int, node: str, stream: str) -> Iterator[Packed]:
+    def packed(
+        self, blocks: Iterable[Block], *, after: int, node: str, stream: str, max_bytes: int = MAX_BLOCK_BYTES
+    ) -> Iterator[Packed]:
         """Records past ``after`` as they travel: blocks that came packed as they are, others together.
 
         Args:
@@ -200,14 +201,16 @@ class Codec:
             after: Records up to here are left out.
             node: Whose stream it is.
             stream: Its name.
+            max_bytes: Of blocks that are packed together, before that; what is one block stays together.
         """
+        bound = min(max_bytes, MAX_BLOCK_BYTES)
         gathered: list[Record] = []
         size = 0
         for block in blocks:
             passed = block.codec & ~SEALED == PACKED and block.first > after
             joins = gathered and gathered[-1].sequence + 1 == max(block.first, after + 1)
             count = len(gathered) + block.last - block.first + 1
-            fits = size + len(block.payload) <= MAX_BLOCK_BYTES and count <= MAX_RECORDS
+            fits = size + len(block.payload) <= bound and count <= MAX_RECORDS
             if gathered and (passed or not joins or not fits):
                 yield _pack(gathered)
                 gathered, size = [], 0

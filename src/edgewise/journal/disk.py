@@ -32,6 +32,7 @@ from edgewise.journal.base import (
     Claim,
     Loss,
     Packed,
+    Pointer,
     Standing,
     StreamSettings,
     StreamState,
@@ -62,6 +63,7 @@ _HELD = StreamSettings(when_full=WhenFull.BLOCK)
 _GIVE_RATIO = 16  # readings get so much smaller by packing
 _GIVE_BLOCKS = 1 << 16
 _PAGE_RECORDS = 4096
+_POINTED = 500  # blobs looked up at once: appends wait for so many
 
 
 class DiskJournal:
@@ -75,7 +77,8 @@ class DiskJournal:
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
         segment_bytes: A segment that is this long is full; by default fitted to the streams' bounds.
         cipher: Encrypts what is written from now on, and opens what was encrypted.
-        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held: Bounds of a stream of another node, by the stream's name; by default records are kept until every consumer
+            is done with them.
         held_bytes: Bound of all streams of other nodes together.
 
     Raises:
@@ -94,7 +97,7 @@ class DiskJournal:
         blobs: BlobStore | None = None,
         segment_bytes: int = 0,
         cipher: Cipher | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = 2 << 30,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -125,7 +128,7 @@ class DiskJournal:
                     )
                 )
             )
-            self._actions = self._open(node, streams, held or _HELD, held_bytes)
+            self._actions = self._open(node, streams, held or (lambda _: _HELD), held_bytes)
             self._submit(self._actions.reconcile)
             if blobs:
                 blobs.adopt(self._store.blobs())
@@ -282,6 +285,11 @@ class DiskJournal:
         self._check_open()
         return self._news
 
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """See ``base.Pointers``."""
+        pages = (digests[first : first + _POINTED] for first in range(0, len(digests), _POINTED))
+        return [found for page in pages for found in self._submit(self._actions.pointers, page)]
+
     def _packed(self, stream: Stream, *, after: int, through: int, max_bytes: int) -> Iterator[Packed]:
         """Packed records past ``after``, about ``max_bytes`` of them and at most what a batch may hold."""
         with self._store.lock:
@@ -299,7 +307,7 @@ class DiskJournal:
         blocks_of = (fetch(file, segment, stream.id, place) for file, segment, place in located)
         sent = 0
         for count, packed in enumerate(
-            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name)
+            self._codec.packed(blocks_of, after=after, node=stream.node, stream=stream.name, max_bytes=max_bytes)
         ):
             sent += len(packed.content)
             if count and (sent > max_bytes or count >= custody.MAX_PARTS // 2):
@@ -362,7 +370,9 @@ class DiskJournal:
 
     # Opening.
 
-    def _open(self, node: str, streams: Mapping[str, StreamSettings], held: StreamSettings, held_bytes: int) -> Actions:
+    def _open(
+        self, node: str, streams: Mapping[str, StreamSettings], held: Callable[[str], StreamSettings], held_bytes: int
+    ) -> Actions:
         """What there is, after a journal of the first format was carried over."""
         start = functools.partial(
             Actions,

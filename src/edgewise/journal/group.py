@@ -107,9 +107,9 @@ class GroupCommit:
                 work.error = error
             raise
         finally:
+            self._pass_on()  # first, or whoever leads next stands in line behind all that are woken
             for work in group[1:]:
                 work.wake()
-            self._pass_on()
 
     def _gather(self, own: Work[T]) -> None:
         """Gives the threads that the last group set free a moment to come back."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from itertools import compress
 from typing import NamedTuple
 
 from edgewise.journal.blocks import OVERHEAD_BYTES
@@ -75,6 +76,17 @@ class Columns:
         for column in self._all():
             del column[start:stop]
 
+    def select(self, kept: Sequence[bool]) -> None:
+        """Forgets all blocks but those that are marked."""
+        for name in self.__slots__:
+            column = getattr(self, name)
+            setattr(self, name, array(column.typecode, compress(column, kept)))
+
+    def extend(self, others: Columns) -> None:
+        """Puts blocks behind the others."""
+        for column, more in zip(self._all(), others._all(), strict=True):
+            column.extend(more)
+
     def pack(self) -> bytes:
         """All columns, one after the other."""
         return b"".join(column.tobytes() for column in self._all())
@@ -111,6 +123,12 @@ class Recent:
             victim, _ = self._runs.popitem(last=False)
             victim.unload()
         return columns
+
+    def settle(self, run: Run) -> None:
+        """A run that was changed is stored; its columns were kept until then, wanted or not."""
+        run.changed = False
+        if run not in self._runs:
+            run.unload()
 
 
 class Run:
@@ -180,6 +198,28 @@ class Run:
             self.first = columns.firsts[0]
             self.last = columns.firsts[-1] + columns.counts[-1] - 1
 
+    def remove_each(self, firsts: Set[int]) -> int:
+        """Forgets the blocks that begin at these sequences; the bytes they had."""
+        before = self.size
+        columns = self.columns
+        kept = [first not in firsts for first in columns.firsts]
+        if all(kept):
+            return 0
+        columns.select(kept)
+        self.records = sum(columns.counts)
+        self.size = sum(columns.lengths) + len(columns) * OVERHEAD_BYTES
+        if columns:
+            self.first = columns.firsts[0]
+            self.last = columns.firsts[-1] + columns.counts[-1] - 1
+        return before - self.size
+
+    def join(self, behind: Run) -> None:
+        """Takes over the blocks of the run behind it, which lies in the same segment."""
+        self.columns.extend(behind.columns)
+        self.last, self.stamp = behind.last, behind.stamp
+        self.records += behind.records
+        self.size += behind.size
+
     @property
     def stored(self) -> bool:
         """Whether its columns are in the database."""
@@ -204,6 +244,14 @@ class Run:
             start += 1
         for number in range(start, len(columns)):
             yield columns.place(number, self.segment)
+
+    def heads(self) -> Iterator[Head]:
+        """What retention needs to know of its blocks."""
+        columns = self.columns
+        for first, count, aged_ns, length in zip(
+            columns.firsts, columns.counts, columns.aged, columns.lengths, strict=True
+        ):
+            yield Head(first, first + count - 1, aged_ns, length + OVERHEAD_BYTES)
 
     def places_back(self, sequence: int) -> Iterator[Place]:
         """Its blocks from the one that holds ``sequence``, or the one before it, backwards."""
@@ -256,6 +304,11 @@ class StreamIndex:
         for run in self.runs[self._run_at(sequence) :]:
             yield from run.places(sequence)
 
+    def heads(self) -> Iterator[Head]:
+        """What retention needs to know of all blocks, oldest first."""
+        for run in self.runs:
+            yield from run.heads()
+
     def places_back(self, sequence: int) -> Iterator[Place]:
         """The blocks from the one that holds ``sequence``, or the one before it, backwards."""
         for number in range(self._run_at(sequence, before=True), -1, -1):
@@ -299,6 +352,47 @@ class StreamIndex:
             del self.runs[number]
         return run
 
+    def remove_each(self, firsts: Iterable[int]) -> Iterator[tuple[Run, int]]:
+        """Forgets the blocks that begin at these sequences; yields the runs they were in, with the bytes that left."""
+        wanted = set(firsts)
+        bounds = min(wanted), max(wanted)
+        for run in self.runs[:]:
+            if run.first > bounds[1] or run.last < bounds[0]:
+                continue
+            if size := run.remove_each(wanted):
+                yield run, size
+        self.runs = [run for run in self.runs if run.records]
+
+    def around(self, run: Run, *, limit: int, staying: Callable[[Run], bool]) -> Sequence[Run]:
+        """A run with the neighbours to write anew with it, as one: those no larger than it and those between.
+
+        So each block is taken along only where its run becomes twice as large, and the runs of which thinning leaves
+        little do not stay as many as they were.
+
+        Args:
+            run: One of the stream's.
+            limit: Bytes that are enough for a run.
+            staying: Whether a run is not to be taken.
+        """
+        first = last = self.runs.index(run)
+        size = run.size
+        while size < limit:
+            sides = [number for number in (first - 1, last + 1) if 0 <= number < len(self.runs)]
+            small = [number for number in sides if self.runs[number].size <= size and not staying(self.runs[number])]
+            if not small:
+                break
+            first, last = min(first, small[0]), max(last, small[0])
+            size += self.runs[small[0]].size
+        return self.runs[first : last + 1]
+
+    def replace(self, runs: Sequence[Run], fresh: Run) -> None:
+        """Puts what was written anew in the place of neighbouring runs, joined with those beside it in its segment."""
+        number = self.runs.index(runs[0])
+        self.runs[number : number + len(runs)] = [fresh]
+        for left in (number, number - 1):
+            if left >= 0 and left + 1 < len(self.runs) and self.runs[left].segment == self.runs[left + 1].segment:
+                self.runs[left].join(self.runs.pop(left + 1))
+
     def gaps(self, after: int, through: int) -> Iterator[tuple[int, int]]:
         """Sequences past ``after``, up to ``through``, that no block holds. Looks into no run that has none."""
         for run in self.runs:
@@ -306,10 +400,10 @@ class StreamIndex:
                 yield after + 1, run.first - 1
             after = max(after, run.first - 1)
             if run.records != run.last - run.first + 1:
-                for place in run.places():
-                    if place.first > after + 1:
-                        yield after + 1, place.first - 1
-                    after = place.last
+                for first, count in zip(run.columns.firsts, run.columns.counts, strict=True):
+                    if first > after + 1:
+                        yield after + 1, first - 1
+                    after = first + count - 1
             after = run.last
         if through > after:
             yield after + 1, through

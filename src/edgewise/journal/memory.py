@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -87,7 +87,8 @@ class MemoryJournal:
         streams: Bounds of each stream.
         clock: Time; the machine's own by default.
         blobs: The store whose blobs the records point to; it is told which of them are still needed.
-        held: Bounds of each stream of another node; by default they are kept until every consumer is done with them.
+        held: Bounds of a stream of another node, by the stream's name; by default records are kept until every consumer
+            is done with them.
         held_bytes: Bound of all streams of other nodes together.
     """
 
@@ -98,12 +99,12 @@ class MemoryJournal:
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = 2 << 30,
     ) -> None:
         self.identity = secrets.token_hex(16)
         self._node = node
-        self._held = held or StreamSettings(when_full=WhenFull.BLOCK)
+        self._held = held or (lambda _: StreamSettings(when_full=WhenFull.BLOCK))
         self._held_bytes = held_bytes
         self._news = 1
         self._clock = clock or SystemClock()
@@ -242,7 +243,7 @@ class MemoryJournal:
                 return None
             kept = [block for block in target.kept if block.last > after]
             packed: list[Packed] = []
-            for part in _codec.packed(kept, after=after, node=target.node, stream=target.name):
+            for part in _codec.packed(kept, after=after, node=target.node, stream=target.name, max_bytes=max_bytes):
                 if packed and sum(len(each.content) for each in packed) + len(part.content) > max_bytes:
                     break
                 packed.append(part)
@@ -347,7 +348,7 @@ class MemoryJournal:
         return found
 
     def _custody(self, batch: Batch) -> _Stream:
-        fresh = _Stream(batch.node, batch.stream, self._held)
+        fresh = _Stream(batch.node, batch.stream, self._held(batch.stream))
         return self._streams.setdefault(custody.key_of(batch.node, batch.stream), fresh)
 
     def _tell(self) -> None:
@@ -371,7 +372,7 @@ class MemoryJournal:
 
     def _make_room(self, stream: _Stream, incoming: int) -> bool:
         verdict = self._decide(stream, stream.settings, incoming)
-        self._drop(stream, verdict.drops)
+        self._let_go(stream, verdict)
         return verdict.fits
 
     def _make_held_room(self, incoming: int) -> bool:
@@ -381,7 +382,7 @@ class MemoryJournal:
             if excess > 0:
                 before = stream.size
                 lower = replace(stream.settings, max_bytes=max(0, before - excess))
-                self._drop(stream, self._decide(stream, lower, 0).drops)
+                self._let_go(stream, self._decide(stream, lower, 0))
                 excess -= before - stream.size
         return excess <= 0
 
@@ -395,16 +396,18 @@ class MemoryJournal:
             done=stream.done,
         )
 
-    def _drop(self, stream: _Stream, drops: Sequence[retention.Drop]) -> None:
-        gone = (
-            {digest for record in stream.records(through=drops[-1].head.last) for digest in record.blobs}
-            if drops
-            else set()
-        )
-        del stream.kept[: len(drops)]
+    def _let_go(self, stream: _Stream, verdict: retention.Verdict) -> None:
+        drops = [*verdict.drops, *(retention.Drop(head, Reason.THINNED) for head in verdict.thinned)]
+        if not drops:
+            return
+        firsts = {drop.head.first for drop in drops}
+        before = stream.kept
+        stream.kept = [block for block in before if block.first not in firsts]
         for run in retention.runs(drops):
             self._account(stream, run)
-        if self._blobs and gone:
+        if self._blobs:
+            removed = [block for block in before if block.first in firsts]
+            gone = {digest for block in removed for digest in _codec.digests(block)}
             streams = self._streams.values()
             self._blobs.let_go(gone.difference(*(record.blobs for each in streams for record in each.records())))
 
@@ -427,6 +430,10 @@ class MemoryJournal:
             stream.losses.append(Loss(stream.node, stream.name, consumer, *values))
 
     def _standing(self, stream: _Stream, follower: str) -> Standing:
+        if not follower:
+            dropped = sum(loss.count for loss in stream.losses if not loss.consumer)
+            came = stream.delivered + sum(1 for _ in stream.records())
+            return Standing(stream.node, stream.name, stream.last, 0, came, dropped)
         cursor = stream.consumers.get(follower)
         acked, last = cursor.acked if cursor else 0, stream.last
         pending = sum(1 for _ in stream.records(after=acked))

@@ -35,24 +35,34 @@ SELECT columns FROM runs WHERE stream = ? AND first = ?
 -- name: delete_run
 DELETE FROM runs WHERE stream = ? AND first = ?
 -- name: delete_runs
-DELETE FROM runs WHERE stream = ? AND last <= ?
+DELETE FROM runs WHERE stream = ?1 AND first <= ?2 AND last <= ?2
 -- name: delete_runs_of
 DELETE FROM runs WHERE segment = ?
 -- name: insert_hole
 INSERT INTO holes (stream, first, last) VALUES (?, ?, ?)
 -- name: extend_hole
-UPDATE holes SET last = ? WHERE stream = ? AND last = ? - 1
--- name: select_holes
-SELECT stream, first, last FROM holes ORDER BY stream, first
+UPDATE holes SET last = ?1 WHERE stream = ?2 AND last = ?3 - 1
+    AND first = (SELECT max(first) FROM holes WHERE stream = ?2 AND first < ?3)
+-- name: select_holes_of
+SELECT first, last FROM holes WHERE stream = ? ORDER BY first
+-- name: select_holes_at
+SELECT first, first, last FROM holes WHERE stream = ?1
+    AND first BETWEEN coalesce((SELECT max(first) FROM holes WHERE stream = ?1 AND first < ?2), 0) AND ?3 ORDER BY first
+-- name: delete_hole
+DELETE FROM holes WHERE stream = ? AND first = ?
 -- name: delete_holes
-DELETE FROM holes WHERE stream = ? AND last <= ?
+DELETE FROM holes WHERE stream = ?1 AND first <= ?2 AND last <= ?2
 
 -- name: insert_blob_ref
 INSERT OR IGNORE INTO blob_refs (position, digest) VALUES (?, ?)
 -- name: delete_blob_refs
 DELETE FROM blob_refs WHERE position BETWEEN ? AND ? RETURNING digest
+-- name: select_blob_ref_of
+SELECT 1 FROM blob_refs WHERE position BETWEEN ? AND ? LIMIT 1
 -- name: select_blob_ref
 SELECT 1 FROM blob_refs WHERE digest = ? LIMIT 1
+-- name: select_pointers
+SELECT position >> 40, min(position) FROM blob_refs WHERE digest = ? GROUP BY 1
 -- name: select_blob_refs
 SELECT DISTINCT digest FROM blob_refs
 
@@ -75,10 +85,18 @@ INSERT INTO losses (stream, consumer, first, last, count, reason, time_ns) VALUE
 SELECT id, last, reason, time_ns FROM losses WHERE stream = ? AND consumer = ? ORDER BY id DESC LIMIT 1
 -- name: extend_loss
 UPDATE losses SET last = ?, count = count + ? WHERE id = ?
+-- name: select_thinned
+SELECT id, first, last FROM losses WHERE stream = ?1 AND consumer = ?2 AND reason = 'thinned'
+    AND first BETWEEN coalesce((SELECT max(first) FROM losses
+        WHERE stream = ?1 AND consumer = ?2 AND reason = 'thinned' AND first < ?3), 0) AND ?4 ORDER BY first
+-- name: delete_loss
+DELETE FROM losses WHERE id = ?
 -- name: delete_losses
 DELETE FROM losses WHERE stream = ? AND consumer = ?
 -- name: sum_losses
 SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ? AND first > ?
+-- name: sum_dropped_of
+SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ''
 -- name: sum_dropped
 SELECT coalesce(sum(count), 0) FROM losses WHERE consumer = ''
 -- name: select_missing

@@ -2,8 +2,9 @@
 
 One segment is written; when it is full it is *sealed*: the database is told where it has what, and the next is begun.
 A segment of which nothing is wanted any more is removed. One of which less than half is wanted is *compacted*: what is
-left is written anew at the log's end, so that streams that keep little do not hold up the room of those that keep much.
-What the log takes on disk stays below twice what the streams keep, and one segment.
+left is written anew at the log's end, so that streams that keep little do not hold up the room of those that keep much;
+small neighbours of it in other segments come along. What the log takes on disk stays below twice what the streams keep,
+and one segment.
 
 The leading thread changes it, under ``lock``; other threads take ``lock`` to look blocks up, and read them without.
 """
@@ -15,7 +16,6 @@ import logging
 import os
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +26,14 @@ from edgewise.journal.blocks import Block
 from edgewise.journal.codec import Codec
 from edgewise.journal.database import DATABASE, Database
 from edgewise.journal.index import Place, Recent, Run, StreamIndex
-from edgewise.journal.retention import Head
+from edgewise.journal.retention import Head, Span, join
 from edgewise.journal.segments import SegmentFile, SegmentName, SegmentReader, SegmentWriter, list_segments
 from edgewise.journal.stored import Stored, fetch, load, locate
 
 _log = logging.getLogger(__name__)
 
 _MAX_BLOCKS = 1 << 16  # bounds what has to be looked at when the journal is opened
+_RUNS = 8  # blocks that are written anew are brought together in runs of this part of a segment
 _MAX_END = 1 << 31  # a segment that cannot be followed by another (the disk is full) still ends
 
 
@@ -83,7 +84,7 @@ class BlockStore:
         self._changed_runs: list[Run] = []
         self._stored: Stored
         self._writer: SegmentWriter
-        self._pointers: Counter[str]  # how many blocks of the segment being written point to a blob
+        self._pointers: dict[str, set[int]]  # positions of the blocks of the segment being written, by blob
         self._live: dict[int, int]  # bytes of each segment that are still wanted
         self._shrunk: set[int]  # full segments that may be worth compacting
         self._dead: list[int] = []
@@ -104,13 +105,16 @@ class BlockStore:
 
     def gaps(self, stream: int, after: int, through: int) -> Iterator[tuple[int, int]]:
         """Sequences past ``after``, up to ``through``, that are neither stored nor accounted for."""
-        holes = sorted(self._stored.holes[stream])
+        holes = iter(self._database.all("select_holes_of", stream))
+        hole = next(holes, None)
         for first, last in self.index(stream).gaps(after, through):
-            for hole_first, hole_last in holes:
-                if hole_first <= last and hole_last >= first:
-                    if first < hole_first:
-                        yield first, hole_first - 1
-                    first = hole_last + 1
+            while hole and hole[0] <= last:
+                if first < hole[0]:
+                    yield first, hole[0] - 1
+                first = max(first, hole[1] + 1)
+                if hole[1] > last:
+                    break
+                hole = next(holes, None)
             if first <= last:
                 yield first, last
 
@@ -127,6 +131,16 @@ class BlockStore:
         """What kept blocks point to."""
         yield from (row[0] for row in self._database.all("select_blob_refs"))
         yield from self._pointers
+
+    def pointers(self, digest: str) -> dict[int, int]:
+        """The streams whose blocks point to a blob, each with the first sequence of the oldest such block."""
+        positions = [row[1] for row in self._database.all("select_pointers", digest)]
+        positions += self._pointers.get(digest, ())
+        found: dict[int, int] = {}
+        for position in positions:
+            stream, first = position >> blocks.SEQUENCE_BITS, position & blocks.MAX_SEQUENCE
+            found[stream] = min(first, found.get(stream, first))
+        return found
 
     def locate(self, stream: int, *, after: int, through: int, limit: int, newest_first: bool = False) -> list[Located]:
         """The blocks that hold some records, for ``stored.fetch`` without the lock."""
@@ -162,7 +176,7 @@ class BlockStore:
         self._live[place.segment] += place.size
         if digests:
             self._stored.digests[block.position] = set(digests)
-            self._pointers.update(digests)
+            self._point(block.position, digests)
             self.held.update(digests)
 
     def drop(self, stream: int, oldest: Sequence[Head]) -> None:
@@ -176,9 +190,34 @@ class BlockStore:
         for segment, size in self.index(stream).drop_through(last):
             self._leave(segment, size)
         self._database.change("delete_runs", stream, last)
-        if self._stored.holes[stream]:
-            self._database.change("delete_holes", stream, last)
-            self._stored.holes[stream] = [hole for hole in self._stored.holes[stream] if hole[1] > last]
+        self._database.change("delete_holes", stream, last)
+        self._free(gone)
+        self._remove_dead()
+
+    def thin(self, stream: int, heads: Sequence[Head], spans: Sequence[tuple[int, int]]) -> None:
+        """Gives up blocks from between others.
+
+        Args:
+            stream: Its number.
+            heads: The blocks, in order.
+            spans: Their sequences, those of neighbours together.
+        """
+        gone: set[str] = set()
+        if self._stored.digests:
+            gone.update(*(self._unpoint(blocks.position(stream, head.first)) for head in heads))
+        bounds = blocks.position(stream, heads[0].first), blocks.position(stream, heads[-1].first)
+        if self._database.one("select_blob_ref_of", *bounds):
+            for span in spans:
+                first, last = (blocks.position(stream, sequence) for sequence in span)
+                gone.update(row[0] for row in self._database.change("delete_blob_refs", first, last).fetchall())
+        for run, size in self.index(stream).remove_each(head.first for head in heads):
+            if run.stored:
+                self._store_again(run)
+            self._leave(run.segment, size)
+        holes = self._database.all("select_holes_at", stream, spans[0][0], spans[-1][1] + 1)
+        filled, made = join([Span(*hole) for hole in holes], spans)
+        self._database.change_each("delete_hole", ((stream, first) for first in filled))
+        self._database.change_each("insert_hole", ((stream, *hole) for hole in made))
         self._free(gone)
         self._remove_dead()
 
@@ -204,12 +243,7 @@ class BlockStore:
 
     def add_hole(self, stream: int, first: int, last: int) -> None:
         """Notes that no block holds these sequences, and that somebody accounts for them."""
-        holes = self._stored.holes[stream]
-        if holes and holes[-1][1] + 1 == first:
-            holes[-1] = (holes[-1][0], last)
-            self._database.change("extend_hole", last, stream, first)
-        else:
-            holes.append((first, last))
+        if not self._database.change("extend_hole", last, stream, first).rowcount:
             self._database.change("insert_hole", stream, first, last)
 
     def _store_again(self, run: Run) -> None:
@@ -224,10 +258,14 @@ class BlockStore:
     def _unpoint(self, position: int) -> set[str]:
         digests = self._stored.digests.pop(position, set())
         for digest in digests:
-            self._pointers[digest] -= 1
+            self._pointers[digest].discard(position)
             if not self._pointers[digest]:
                 del self._pointers[digest]
         return digests
+
+    def _point(self, position: int, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._pointers.setdefault(digest, set()).add(position)
 
     def _free(self, gone: set[str]) -> None:
         for digest in gone:
@@ -282,7 +320,7 @@ class BlockStore:
     def settle(self) -> tuple[set[str], set[str]]:
         """After ``flush``: removes the segments that nobody wants any more; the blobs to hold, and those to let go."""
         for run in self._changed_runs:
-            run.changed = False
+            self._recent.settle(run)
         self._changed_runs.clear()
         if self._dead:
             with self.lock:
@@ -361,27 +399,36 @@ class BlockStore:
                 return
 
     def _move(self, number: int) -> None:
-        moved: list[tuple[StreamIndex, Run, Run]] = []
+        moved: list[tuple[StreamIndex, Sequence[Run], Run]] = []
         for stream, index in self._stored.indexes.items():
+            staying = {run for run in index.runs if run.segment == self._writer.segment.number}
             for run in [run for run in index.runs if run.segment == number]:
-                fresh = self._copy(stream, run)
+                if run in staying:
+                    continue
+                runs = index.around(run, limit=self._segment_bytes // _RUNS, staying=staying.__contains__)
+                staying.update(runs)
+                fresh = self._copy(stream, runs)
                 if fresh is None:
                     self._staged, self._staged_bytes = [], 0
                     return  # a damaged block has to be accounted for first; then this is tried again
-                moved.append((index, run, fresh))
-        self._database.change("delete_runs_of", number)
+                moved.append((index, runs, fresh))
+        for _, runs, _ in moved:
+            self._database.change_each("delete_run", ((run.stream, run.key) for run in runs))
         self._database.change("delete_segment", number)
         self.flush()
-        for index, run, fresh in moved:
-            index.runs[index.runs.index(run)] = fresh
+        for index, runs, fresh in moved:
+            for run in runs:
+                self._leave(run.segment, run.size)
             self._live[fresh.segment] += fresh.size
+            index.replace(runs, fresh)
+        self._shrunk.discard(number)
         del self._live[number]
         self._unlink(self._stored.segments.pop(number))
 
-    def _copy(self, stream: int, run: Run) -> Run | None:
-        """Stages a run's blocks to be written anew; None when one of them is damaged."""
-        fresh = Run(stream, self._writer.segment.number, run.first)
-        for place in run.places():
+    def _copy(self, stream: int, runs: Sequence[Run]) -> Run | None:
+        """Stages the blocks of neighbouring runs to be written anew as one; None when one of them is damaged."""
+        fresh = Run(stream, self._writer.segment.number, runs[0].first)
+        for place in (place for run in runs for place in run.places()):
             block = self.fetch(stream, place)
             if not block.intact:
                 self.damaged.append((stream, place.first))
@@ -427,7 +474,9 @@ class BlockStore:
             newest = max(stored.segments)
             self._stored = stored
             self._writer = SegmentWriter(self._folder, stored.segments[newest], end=stored.end)
-            self._pointers = Counter(digest for digests in stored.digests.values() for digest in digests)
+            self._pointers = {}
+            for position, digests in stored.digests.items():
+                self._point(position, digests)
             self._live = dict.fromkeys(stored.segments, 0)
             for index in stored.indexes.values():
                 for run in index.runs:

@@ -6,8 +6,9 @@ The node loads it when it opens the journal and after a write that failed; a rea
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,6 @@ class Stored(msgspec.Struct):
         segments: Every segment; the last one is being written.
         sizes: Bytes of frames in each full segment.
         indexes: Where each stream's blocks lie, by the stream's number.
-        holes: Sequences of each stream that are accounted for without a block.
         end: Where the frames of the segment being written end.
         count: How many frames it has.
         damaged: Stream and first sequence of the blocks in it that were found damaged.
@@ -44,7 +44,6 @@ class Stored(msgspec.Struct):
     segments: dict[int, SegmentName]
     sizes: dict[int, int]
     indexes: defaultdict[int, StreamIndex]
-    holes: defaultdict[int, list[tuple[int, int]]]
     end: int = 0
     count: int = 0
     damaged: list[tuple[int, int]] = []
@@ -84,17 +83,14 @@ def load(
         {number: SegmentName(number, salt) for number, salt, _ in rows},
         {number: size for number, _, size in rows},
         _Indexes(),
-        defaultdict(list),
     )
     _load_runs(stored, connection, recent)
-    for stream, first, last in connection.execute(SQL["select_holes"]).fetchall():
-        stored.holes[stream].append((first, last))
     floors = {row[0]: row[5] for row in connection.execute(SQL["select_every_stream"]).fetchall()}
     for stream, floor in floors.items():
         for _ in stored.indexes[stream].drop_through(floor):
             pass
     if rows:
-        _load_newest(stored, folder, floors, digests)
+        _load_newest(stored, folder, floors, _Holes(connection), digests)
     return stored
 
 
@@ -107,7 +103,11 @@ def _load_runs(stored: Stored, connection: sqlite3.Connection, recent: Recent) -
 
 
 def _load_newest(
-    stored: Stored, folder: Path, floors: dict[int, int], digests: Callable[[Block], set[str]] | None
+    stored: Stored,
+    folder: Path,
+    floors: dict[int, int],
+    holes: _Holes,
+    digests: Callable[[Block], set[str]] | None,
 ) -> None:
     """Reads the segment being written, whose blocks no table lists."""
     segment = stored.segments[max(stored.segments)]
@@ -120,7 +120,7 @@ def _load_newest(
             stored.group = max(stored.group, frame.group.number)
         stream, first = frame.position >> blocks.SEQUENCE_BITS, blocks.sequence(frame.position)
         stored.known[stream] = max(stored.known.get(stream, 0), frame.last)
-        if first <= floors.get(stream, 0) or _inside(stored.holes[stream], first):
+        if first <= floors.get(stream, 0) or holes.hold(stream, first):
             continue
         place = Place(first, frame.last, segment.number, frame.offset, frame.length, frame.aged_ns)
         fresh[stream].append((place, frame.time_ns))
@@ -133,8 +133,20 @@ def _load_newest(
         stored.indexes[stream].insert(sorted(places))
 
 
-def _inside(holes: Sequence[tuple[int, int]], sequence: int) -> bool:
-    return any(first <= sequence <= last for first, last in holes)
+class _Holes:
+    """Sequences of each stream that are accounted for without a block; read once for a stream that is asked for."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[int, list[tuple[int, int]]] = {}
+
+    def hold(self, stream: int, sequence: int) -> bool:
+        """Whether a sequence is in one."""
+        if stream not in self._known:
+            self._known[stream] = self._connection.execute(SQL["select_holes_of"], (stream,)).fetchall()
+        holes = self._known[stream]
+        number = bisect_right(holes, sequence, key=lambda hole: hole[0]) - 1
+        return number >= 0 and sequence <= holes[number][1]
 
 
 def locate(index: StreamIndex, *, after: int, through: int, limit: int, newest_first: bool = False) -> Iterator[Place]:

@@ -49,13 +49,15 @@ class UploadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_partials: Blobs being received.
         max_partials_each: Of those, from one sender.
         max_bytes: Announced sizes of all that are being received.
+        max_bytes_each: Of those, from one sender.
         idle_s: Seconds after which one that gets nothing is forgotten.
     """
 
     max_blob_bytes: int = 1 << 30
     max_partials: int = 256
     max_partials_each: int = 16
-    max_bytes: int = 4 << 30
+    max_bytes: int = 8 << 30
+    max_bytes_each: int = 2 << 30
     idle_s: float = 24 * 3600.0
 
 
@@ -181,6 +183,26 @@ class Uploads:
             self._store.move_in(partial.path, digest=digest, size=partial.offset, media_type=partial.media_type)
             self._discard(name, partial)
 
+    def begun(self, *, sender: str = "") -> list[str]:
+        """Digests of what is being received from a sender."""
+        end = _suffix(sender)
+        with self._lock:
+            return [name.rpartition("-")[0] for name in self._partials if name.endswith(end)]
+
+    def is_whole(self, digest: str, *, sender: str = "") -> bool:
+        """Whether all bytes are there, for ``finish``."""
+        with self._lock:
+            partial = self._partials.get(_name(digest, sender))
+        return partial is not None and partial.is_open and partial.offset == partial.size
+
+    def give_up(self, digest: str, *, sender: str = "") -> None:
+        """Removes what was received of a blob; nothing when there is nothing.
+
+        Raises:
+            InputError: The digest is none.
+        """
+        self._remove(_name(digest, sender))
+
     def expire(self) -> int:
         """Forgets those that got nothing for too long; how many."""
         oldest = self._clock.monotonic() - self._settings.idle_s
@@ -218,11 +240,13 @@ class Uploads:
         with self._lock:
             partial = self._partials.get(name)
             others = [(of, each) for of, each in self._partials.items() if of != name]
-            if partial is None:
-                same = sum(of.rpartition("-")[2] == sender for of, _ in others)
-                if len(others) >= settings.max_partials or same >= settings.max_partials_each:
-                    raise BusyError("Too many blobs are being received.", hint="Finish those begun, then retry.")
-            if size + sum(each.size for _, each in others) > settings.max_bytes:
+            same = [each for of, each in others if of.rpartition("-")[2] == sender]
+            if partial is None and (len(others) >= settings.max_partials or len(same) >= settings.max_partials_each):
+                raise BusyError("Too many blobs are being received.", hint="Finish those begun, then retry.")
+            if (
+                size + sum(each.size for _, each in others) > settings.max_bytes
+                or size + sum(each.size for each in same) > settings.max_bytes_each
+            ):
                 raise BusyError("What is being received takes all the room.", hint="Finish those begun, then retry.")
             if partial is None:
                 end = ".part" + (SEALED if self._store.cipher else "")
@@ -382,7 +406,11 @@ def _name(digest: str, sender: str) -> str:
     """What a partial is called; safe in a path."""
     if not is_digest(digest):
         raise InputError(f"{digest!r:.80} is no SHA-256 in lower-case hex", name=digest[:64])
-    return f"{digest}-{hashlib.sha256(sender.encode()).hexdigest()[:16]}"
+    return digest + _suffix(sender)
+
+
+def _suffix(sender: str) -> str:
+    return f"-{hashlib.sha256(sender.encode()).hexdigest()[:16]}"
 
 
 def _elsewhere(digest: str, asked: int, offset: int) -> ConflictError:

@@ -19,8 +19,8 @@ from typing import IO
 import msgspec
 
 from edgewise import errors
-from edgewise.errors import BusyError, EdgewiseError, EngineError, InputError, TooLargeError
-from edgewise.lake.base import MIB, Limits, Result
+from edgewise.errors import BusyError, ClosedError, EdgewiseError, EngineError, InputError, TooLargeError
+from edgewise.lake.base import MIB, Limits, Result, Stop
 from edgewise.lake.questions import OUT_OF_TIME, OVERHEAD_BYTES, Answer, Question
 
 MAX_SQL = 256 * 1024
@@ -35,11 +35,11 @@ _ENVIRONMENT = {
 }
 
 
-def ask(question: Question) -> Result:
+def ask(question: Question, stop: Stop) -> Result:
     """Runs a query; see ``base.Lake`` for what it raises."""
     if len(question.sql) > MAX_SQL:
         raise TooLargeError(f"The query is longer than {MAX_SQL} characters", limit=MAX_SQL, actual=len(question.sql))
-    with tempfile.TemporaryFile() as said, _start(question, said) as process:
+    with tempfile.TemporaryFile() as said, _start(question, said) as process, stop.ends(process.kill):
         killer = threading.Timer(question.limits.timeout_s + _GRACE_S, process.kill)
         killer.start()
         try:
@@ -48,6 +48,8 @@ def ask(question: Question) -> Result:
             killer.cancel()
             process.kill()
             process.wait()
+        if stop.called:
+            raise ClosedError("The query was called off")
         said.seek(0)
         return _understand(content, process.returncode, question.limits, said.read(64 * 1024).decode(errors="replace"))
 
@@ -111,7 +113,7 @@ def out_of_time(limits: Limits) -> TooLargeError:
     """The error for a query that ran into its limit of time."""
     return TooLargeError(
         f"The query did not end within {limits.timeout_s:g} s",
-        hint="Ask for less: a range of time, fewer columns; or give it longer (--timeout).",
+        hint="Ask for less: a range of time, fewer columns; or give it longer (--timeout, `timeout_s`).",
         limit=limits.timeout_s,
         resource="time",
     )
@@ -121,7 +123,8 @@ def out_of_memory(limits: Limits) -> TooLargeError:
     """The error for a query that ran into its limit of memory."""
     return TooLargeError(
         f"The query needs more than {limits.memory_bytes // MIB} MiB of memory",
-        hint="Ask for less: a range of time, fewer columns or groups; or give it more (--memory).",
+        hint="Ask for less: a range of time, fewer columns or groups; or give it more "
+        "(--memory, `lake.query_memory_bytes`).",
         limit=limits.memory_bytes,
         resource="memory",
     )

@@ -11,9 +11,11 @@ Promises, kept by every adapter:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -57,6 +59,11 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keep_days: Rows that landed longer ago are removed; 0 keeps them for ever.
         unused_hours: Files that compaction has replaced stay for those who still read them, and then go.
         max_queries: Queries that may run at once; more are refused.
+        query_s: Longest time a query over HTTP may run. Of this, of ``query_rows`` and of ``export_bytes`` an operator
+            has half and a viewer a quarter.
+        query_rows: Rows of an answer over HTTP.
+        query_memory_bytes: Memory a query over HTTP may take.
+        export_bytes: Size of a file that is exported over HTTP.
         gather_s: Records wait so long for others to land with, since each commit costs some milliseconds and a file.
     """
 
@@ -65,6 +72,10 @@ class LakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_days: Annotated[int, Meta(ge=0, le=36500)] = 0
     unused_hours: Annotated[int, Meta(ge=1, le=8760)] = 24
     max_queries: Annotated[int, Meta(ge=1, le=64)] = 4
+    query_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    query_rows: Annotated[int, Meta(ge=100, le=1_000_000)] = 100_000
+    query_memory_bytes: Annotated[int, Meta(ge=64 * MIB)] = 512 * MIB
+    export_bytes: Annotated[int, Meta(ge=4 * MIB)] = 1024 * MIB
     gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
 
 
@@ -78,6 +89,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_bytes: Size of a result, the same way.
         max_file_bytes: Size of an exported file; a larger one is refused.
         threads: Threads it may compute in.
+        hidden_streams: Streams whose records it does not see.
     """
 
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
@@ -86,6 +98,36 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: Annotated[int, Meta(ge=1024, le=256 * MIB)] = 16 * MIB
     max_file_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    hidden_streams: tuple[str, ...] = ()
+
+
+class Stop:
+    """Calls a query off, from any thread, before it runs or while it does. Whoever asked gets ClosedError."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] | None = None
+        self.called = False
+
+    def call(self) -> None:
+        """Ends the query, if it runs, and any that begins with this later."""
+        with self._lock:
+            self.called = True
+            if self._end is not None:
+                self._end()
+
+    @contextlib.contextmanager
+    def ends(self, end: Callable[[], None]) -> Iterator[None]:
+        """While this is open, ``call`` calls ``end``; at once when it was called before."""
+        with self._lock:
+            self._end = end
+            if self.called:
+                end()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._end = None
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -170,10 +212,11 @@ class Lake(Protocol):
         """
         ...
 
-    def query(self, sql: str, limits: Limits = ...) -> Result:
+    def query(self, sql: str, limits: Limits = ..., *, stop: Stop | None = None) -> Result:
         """Runs one SELECT.
 
         Raises:
+            ClosedError: ``stop`` called it off.
             InputError: It is no single SELECT, or does not compile or run.
             TooLargeError: It ran into the limits of time or memory. Facts: ``limit``.
             BusyError: ``max_queries`` are running.
@@ -181,8 +224,17 @@ class Lake(Protocol):
         """
         ...
 
-    def export(self, sql: str, path: Path, *, format: Format, limits: Limits = ...) -> int:  # noqa: A002
-        """Writes what a SELECT gives into a file, which appears whole or not at all; returns its rows.
+    def export(
+        self,
+        sql: str,
+        target: Path | BinaryIO,
+        *,
+        format: Format,  # noqa: A002
+        limits: Limits = ...,
+        stop: Stop | None = None,
+    ) -> int:
+        """Writes what a SELECT gives into a file; returns its rows. A file that is named appears whole or not at all;
+        one that is open is the caller's to throw away when this raises.
 
         In CSV, text that a spreadsheet would take for a formula is preceded by an apostrophe.
 

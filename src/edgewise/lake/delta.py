@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from edgewise._lib.clock import Clock
 from edgewise._lib.files import atomic_writer
 from edgewise.errors import BusyError, NotFoundError
 from edgewise.lake.asking import ask
-from edgewise.lake.base import Column, Format, LakeSettings, Limits, Result, StreamKey, Table, Upkeep
+from edgewise.lake.base import Column, Format, LakeSettings, Limits, Result, Stop, StreamKey, Table, Upkeep
 from edgewise.lake.compaction import Compaction, facts
 from edgewise.lake.questions import Question
 from edgewise.lake.rows import PARTITION, TABLES, by_stream, home, route
@@ -113,14 +115,22 @@ class DeltaLake:
             raise nothing_at(self._place.url)
         return found
 
-    def query(self, sql: str, limits: Limits = _LIMITS) -> Result:
+    def query(self, sql: str, limits: Limits = _LIMITS, *, stop: Stop | None = None) -> Result:
         """See ``base.Lake``."""
-        return self._ask(Question(self._settings, sql, limits))
+        return self._ask(Question(self._settings, sql, limits), stop)
 
-    def export(self, sql: str, path: Path, *, format: Format, limits: Limits = _LIMITS) -> int:  # noqa: A002
+    def export(
+        self,
+        sql: str,
+        target: Path | BinaryIO,
+        *,
+        format: Format,  # noqa: A002
+        limits: Limits = _LIMITS,
+        stop: Stop | None = None,
+    ) -> int:
         """See ``base.Lake``."""
-        with atomic_writer(path) as file:
-            result = self._ask(Question(self._settings, sql, limits, format, file.fileno()))
+        with atomic_writer(target) if isinstance(target, Path) else contextlib.nullcontext(target) as file:
+            result = self._ask(Question(self._settings, sql, limits, format, file.fileno()), stop)
         return int(result.rows[0][0])
 
     def _take(self, streams: Mapping[StreamKey, Sequence[Record]]) -> dict[StreamKey, int]:
@@ -156,13 +166,13 @@ class DeltaLake:
                 self._writers[name] = TableWriter(self._place, name, unused_hours=self._settings.unused_hours)
         return self._writers
 
-    def _ask(self, question: Question) -> Result:
+    def _ask(self, question: Question, stop: Stop | None) -> Result:
         if not self._asking.acquire(blocking=False):
             raise BusyError(
                 f"{self._settings.max_queries} queries are running", hint="Try again.", limit=self._settings.max_queries
             )
         try:
-            return ask(question)
+            return ask(question, stop or Stop())
         finally:
             self._asking.release()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 1000
 # A query that was told to stop has so long to do it.
 _STOP_S = 1.0
-_PHRASE = "Queries read the lake's tables and nothing else; edgewise query --tables lists them."
+_PHRASE = "Queries read the lake's tables and nothing else; edgewise query --tables and GET /v1/tables list them."
 
 
 def main() -> None:
@@ -112,9 +112,21 @@ def _register(connection: duckdb.DuckDBPyConnection, question: Question) -> None
             url = where.table(name)
             if DeltaTable.is_deltatable(url, where.options):
                 found = True
-                connection.register(name, DeltaTable(url, storage_options=where.options).to_pyarrow_dataset())
+                table = DeltaTable(url, storage_options=where.options).to_pyarrow_dataset()
+                connection.register(name, _shown(table, name, question.limits.hidden_streams))
     if not found:
         raise nothing_at(where.url)
+
+
+def _shown(table: Any, name: str, hidden: tuple[str, ...]) -> Any:
+    """A table without the records of hidden streams. Arrow leaves them out before the engine gets any row, so no SQL
+    leads around it.
+    """
+    import pyarrow.dataset as dataset  # type: ignore[import-untyped]
+
+    if name == "records":
+        return table.filter(~dataset.field("stream").isin(list(hidden))) if hidden else table
+    return table.filter(dataset.scalar(False)) if name in hidden else table
 
 
 def _bound(question: Question) -> None:

@@ -2,8 +2,8 @@
 
 The child calls, over HTTPS, under ``PREFIX``; bodies are MessagePack. Each request but those of ``OPEN`` proves who
 sends it (``trust.proof``: headers ``authorization: DPoP TOKEN`` and ``dpop: PROOF``); each answer states the nonce of
-the next proof (``dpop-nonce``). An error has the same JSON body as everywhere in the API, and the child raises it again
-as what it is.
+the next proof (``dpop-nonce``). Requests after the first of a connection go by a session (``trust.sessions``). An error
+has the same JSON body as everywhere in the API, and the child raises it again as what it is.
 
 * ``GET authority``: the parent's certificates, for whoever knows their fingerprint. Open.
 * ``POST join``: ``Join`` → ``Joined``. The proof introduces the node; the token in the body lets it in.
@@ -11,13 +11,19 @@ as what it is.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
+* ``POST blobs``: ``Offer`` → ``Begun``. A blob is to be sent, from the offset in the answer on; or the parent has it.
+* ``PUT blobs/DIGEST/OFFSET``: bytes → ``Begun``. The next piece. With the last one the blob is checked and kept.
+* ``GET blobs``: → ``Partials``. What was begun and not finished. ``DELETE blobs/DIGEST`` gives one of those up.
+* ``GET blobs/DIGEST/OFFSET``: → ``Piece``. A blob on its way back.
+* ``GET desired?have=POSITION``: a long poll → ``link.desired.Handed``: what the child and those below it are to have.
+* ``POST state``: ``link.desired.Reports`` → nothing: what became of it.
 * ``POST health``: ``Told`` → ``Noted`` (``link.reports``). How the child is, and the nodes below it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -36,27 +42,51 @@ MAX_RECORDS_BYTES = 8 << 20
 MAX_BODY_BYTES = 1 << 20
 """Bound of every other body, and of answers."""
 
+PIECE_BYTES = MAX_BODY_BYTES
+"""Bound of a piece of a blob on its way up; on its way back it is ``FETCHED_BYTES``."""
+
+FETCHED_BYTES = 256 << 10
+
 MAX_NODES = 10_000
 """Nodes that a child may bring."""
 
 NONCE = "dpop-nonce"
 PROOF = "dpop"
 
+Section: TypeAlias = Literal["pipelines", "rules", "models", "parent"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+"""The sections of a node's settings that a parent may set."""
+
 _Streams: TypeAlias = Annotated[tuple[StreamState, ...], Meta(max_length=65536)]
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How records go up.
+    """How records go up, and what may come down.
 
     Attributes:
         gather_s: Readings wait so long for others to travel with; events and alarms go at once.
-        streams: The streams of this node that go up; those of its children all do.
+        streams: The streams of this node that go up.
+        below: The streams of the nodes below that go up; ``null`` is all. What does not, stays here: a pipeline with a
+            source of kind ``below`` may make less of it first.
+        media: Whether the snapshots, clips and other blobs that these records point to go up as well.
         budget: What the way to the parent may cost.
+        may_change: Sections of this file that the parent may set from afar: ``pipelines``, ``rules``, ``models``,
+            ``parent`` (all of it but this). Nothing, unless it stands here: who may set the pipelines looks through
+            the cameras, and who may set the rules opens the door.
     """
 
-    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    gather_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
     streams: tuple[str, ...] = ("alarms", "events", "decisions", "readings", "audit")
+    below: tuple[str, ...] | None = None
+    media: bool = True
     budget: BudgetSettings = BudgetSettings()
+    may_change: Annotated[tuple[Section, ...], Meta(max_length=16)] = ()
+
+    def sends(self, stream: str, *, own: bool) -> bool:
+        """Whether a stream of that name goes up, of this node or of one below."""
+        if own:
+            return stream in self.streams
+        return self.below is None or stream in self.below
 
 
 class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +149,37 @@ class Taken(msgspec.Struct, frozen=True):
     """How far the parent has the streams of which it was sent records."""
 
     marks: _Streams
+
+
+Digest: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A blob that a child has, and that records of its subtree point to."""
+
+    digest: Digest
+    size: Annotated[int, Meta(ge=0)]
+    media_type: Annotated[str, Meta(max_length=64)]
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """How far the parent has a blob: up to ``offset``; ``done`` once it is whole, checked and on its disk."""
+
+    offset: int
+    done: bool
+
+
+class Partials(msgspec.Struct, frozen=True):
+    """Blobs that a child has begun to send."""
+
+    digests: tuple[Digest, ...]
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes of a blob of ``size``; empty at its end."""
+
+    size: int
+    content: bytes
 
 
 MEMBERSHIP = "parent.json"

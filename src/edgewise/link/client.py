@@ -18,6 +18,7 @@ from edgewise.errors import (
     AccessError,
     EdgewiseError,
     InputError,
+    NotFoundError,
     SettingsError,
     StorageFullError,
     TooLargeError,
@@ -26,6 +27,7 @@ from edgewise.errors import (
 from edgewise.link.base import MAX_BODY_BYTES, NONCE, PREFIX, PROOF, decode
 from edgewise.trust.pinning import Pin, asking_context, pin, translate
 from edgewise.trust.refusals import Reason
+from edgewise.trust.sessions import HEADER, NEW, SessionKey
 
 if TYPE_CHECKING:
     from edgewise.trust.floor import TimeFloor
@@ -39,10 +41,22 @@ CONNECT_S = 10.0
 ANSWER_S = 30.0
 """How long an answer may take; a long poll adds its own time."""
 
+_SESSION_ENDED = {Reason.EXPIRED, Reason.REPLAYED, Reason.MALFORMED, Reason.BAD_SIGNATURE}
+_LINE_BYTES = 64  # of a request's or answer's first line, and what http.client adds
 _TOKEN_ENDED = {Reason.EXPIRED, Reason.WRONG_AUDIENCE}
 _TRIES = 3  # a stale nonce, then an access token that ended, then the request itself
 _KINDS: dict[str, type[EdgewiseError]] = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgewiseError)
+}
+
+
+# What an answer means that names no error of ours.
+_STATUS: dict[int, type[EdgewiseError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    408: UnavailableError,
+    413: TooLargeError,
 }
 
 
@@ -105,6 +119,7 @@ class Client:
         self._floor = floor
         self._credentials = credentials
         self._connection: http.client.HTTPSConnection | None = None
+        self._session: SessionKey | None = None
         self.sent = 0
         self.received = 0
 
@@ -123,6 +138,13 @@ class Client:
         Raises:
             EdgewiseError: What the parent refused it with; UnavailableError when it does not answer.
         """
+        if self._session is not None:
+            try:
+                return self._send(method, path, body, wait_s=wait_s, limit=limit)
+            except AccessError as error:
+                if error.facts.get("reason") not in _SESSION_ENDED:
+                    raise
+                self._session = None
         for left in reversed(range(_TRIES)):
             token = self._credentials.token(self._fetch_token)
             try:
@@ -158,6 +180,7 @@ class Client:
     def close(self) -> None:
         """Ends the connection; the next call makes another."""
         connection, self._connection = self._connection, None
+        self._session = None
         if connection is not None:
             with contextlib.suppress(OSError):
                 if connection.sock is not None:
@@ -179,17 +202,9 @@ class Client:
         limit: int = MAX_BODY_BYTES,
     ) -> bytes:
         target = f"{PREFIX}{path}"
-        proof = self._credentials.prover.prove(
-            method,
-            target,
-            nonce=self._credentials.nonce,
-            body_digest=hashlib.sha256(body).hexdigest(),
-            token=token,
-            node=node,
-        )
-        headers = {PROOF: proof, "content-type": "application/msgpack", "content-length": str(len(body))}
-        if token:
-            headers["authorization"] = f"DPoP {token}"
+        headers = self._headers(method, target, hashlib.sha256(body).hexdigest(), token=token, node=node)
+        lines = sum(len(name) + len(value) + 4 for name, value in headers.items())
+        self.sent += len(body) + lines + len(target) + _LINE_BYTES  # also what is cut off on the way
         with _translated(self.close):
             connection = self._connect()
             connection.sock.settimeout(ANSWER_S + wait_s)
@@ -198,8 +213,9 @@ class Client:
             content = answer.read(limit + 1)
             if answer.will_close:
                 self.close()
-        self.sent += len(body) + len(proof) + len(token) + 128
-        self.received += len(content) + 256
+        self.received += len(content) + len(str(answer.headers)) + _LINE_BYTES
+        if token and (stated := answer.headers.get(HEADER)):
+            self._session = SessionKey(stated)
         if nonce := answer.headers.get(NONCE):
             self._credentials.nonce = nonce[:64]
         if len(content) > limit:
@@ -208,6 +224,16 @@ class Client:
         if answer.status >= 300:
             raise refused(answer.status, content, answer.headers.get("retry-after", ""))
         return content
+
+    def _headers(self, method: str, target: str, digest: str, *, token: str, node: str) -> dict[str, str]:
+        """What proves a request: the connection's session, or everything."""
+        if self._session is not None and not token and not node:
+            return {HEADER: self._session.sign(method, target, body_digest=digest)}
+        credentials = self._credentials
+        proof = credentials.prover.prove(
+            method, target, nonce=credentials.nonce, body_digest=digest, token=token, node=node
+        )
+        return {PROOF: proof, **({"authorization": f"DPoP {token}", HEADER: NEW} if token else {})}
 
     def _connect(self) -> http.client.HTTPSConnection:
         if self._connection is None:
@@ -281,9 +307,8 @@ def refused(status: int, body: bytes, retry_after: str = "") -> EdgewiseError:
     }
     if retry_after.isdigit():
         facts["retry_after_s"] = min(int(retry_after), 3600)
-    kind = _KINDS.get(told.code)
-    if kind is None:
-        kind = UnavailableError if status >= 500 or status == 429 else InputError
+    otherwise = UnavailableError if status >= 500 or status == 429 else InputError
+    kind = _KINDS.get(told.code) or _STATUS.get(status, otherwise)
     return kind(told.message[:1000], hint=told.hint[:1000], **facts)
 
 

@@ -15,15 +15,16 @@ from typing import TypeVar
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ConflictError
+from edgewise.errors import ConflictError, StorageFullError
 from edgewise.journal.base import Batch, Custody, StreamState
 from edgewise.journal.custody import key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
-from edgewise.link.budget import Budget, Priority, priority_of
+from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
 from edgewise.link.reports import Noted, Telling
+from edgewise.link.spending import Spending
 
 T = TypeVar("T")
 
@@ -31,7 +32,8 @@ CONSUMER = "parent"
 """The follower of every stream."""
 
 _REQUEST_BYTES = MAX_RECORDS_BYTES // 4
-_KEEP_S = 60.0  # what was used of the budget is kept this often: a crash forgets a minute of it
+_LEAST_BYTES = 64 * 1024
+_HELD_OFF_S = 10.0
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class UplinkState(msgspec.Struct, frozen=True):
         sent_records: Sent since the node was started.
         sent_bytes: Bytes sent since then.
         used_today: Bytes of today's budget.
+        held_off: Streams for which the parent has no room now.
     """
 
     link: Reconnect
@@ -53,6 +56,7 @@ class UplinkState(msgspec.Struct, frozen=True):
     sent_records: int
     sent_bytes: int
     used_today: int
+    held_off: tuple[str, ...] = ()
 
 
 class Uplink:
@@ -67,8 +71,7 @@ class Uplink:
         settings: How records go up.
         clock: Time.
         random: 0 to 1, for jitter.
-        budget: What was used of today's before.
-        spent: Called now and then with what was used, to be kept for the next start.
+        spending: The account of what the link costs.
         told: Called with each welcome.
         telling: Tells how the node is, over the same connection.
     """
@@ -84,8 +87,7 @@ class Uplink:
         settings: UplinkSettings,
         clock: Clock,
         random: Callable[[], float],
-        budget: Budget,
-        spent: Callable[[Budget], None],
+        spending: Spending,
         told: Callable[[Welcome], None] | None = None,
         telling: Telling | None = None,
     ) -> None:
@@ -94,16 +96,16 @@ class Uplink:
         self._version = version
         self._brings = brings
         self._settings = settings
-        self._clock = clock
         self._told = told
         self._telling = telling
         self._calling = Calling("uplink", connect=connect, serve=self._serve, clock=clock, random=random)
         self._stopping = self._calling.stopping
-        self._budget = budget
-        self._spent = spent
-        self._keep_s = clock.monotonic() + _KEEP_S
+        self._spending = spending
         self._marks: dict[str, int] = {}
-        self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
+        self._room = _REQUEST_BYTES
+        self._held_off: dict[str, float] = {}
+        self._random = random
+        self._clock = clock
         self._sent_records = 0
         self._sent_bytes = 0
 
@@ -114,19 +116,21 @@ class Uplink:
     def stop(self) -> None:
         """Ends; what is on the way is sent again next time, and recognised."""
         self._calling.stop()
-        self._keep()
+        self._spending.keep()
 
     @property
     def state(self) -> UplinkState:
         """What it is at."""
         pending = sum(max(0, each.last - self._marks.get(self._key(each), 0)) for each in self._streams())
-        used = self._budget.spend(0, self._time_s()).used
-        return UplinkState(self._calling.state, pending, self._sent_records, self._sent_bytes, used)
+        used = self._spending.used_today
+        return UplinkState(
+            self._calling.state, pending, self._sent_records, self._sent_bytes, used, tuple(self._held_off)
+        )
 
     @property
     def clock_ahead_s(self) -> float:
         """This node's wall clock less its parent's; 0 before the first welcome."""
-        return self._clock.time_ns() / 1e9 - self._time_s() if self._ahead_s else 0.0
+        return self._spending.clock_ahead_s
 
     def ends(self) -> dict[str, tuple[int, int]]:
         """How far each stream that goes up goes, and how far the parent has it."""
@@ -147,6 +151,9 @@ class Uplink:
                 self._greet(client)  # a child has brought a stream
             try:
                 sent = self._send(client)
+            except StorageFullError:
+                self._give_way()
+                continue
             except ConflictError as error:
                 if "expected" not in error.facts:
                     raise
@@ -160,8 +167,7 @@ class Uplink:
         streams = tuple(self._streams())
         hello = Hello(self._journal.identity, self._version, streams)
         welcome = self._ask(client, "/hello", hello, Welcome)
-        now_s = self._clock.monotonic()
-        self._ahead_s = welcome.time_s - now_s
+        self._spending.hear(welcome.time_s)
         client.hear(welcome.time_s)
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
@@ -185,6 +191,15 @@ class Uplink:
         if self._journal.follow(key, CONSUMER) < mark:
             self._journal.advance(key, CONSUMER, mark)
 
+    def _give_way(self) -> None:
+        """The parent has no room: less at once, in the end one stream at a time, and that one not for a while."""
+        if self._room > _LEAST_BYTES:
+            self._room = max(_LEAST_BYTES, self._room // 4)
+            return
+        key = self._key(self._behind()[0])
+        self._held_off[key] = self._clock.monotonic() + _HELD_OFF_S * (0.5 + self._random())
+        logger.info("the parent has no room for %s", key)
+
     def _send(self, client: Client) -> bool:
         """Sends one request; whether there was anything to send."""
         batches = self._gather()
@@ -196,7 +211,15 @@ class Uplink:
             self._sent_records += max(0, mark.last - self._marks.get(key, 0))
             self._marks[key] = mark.last
             self._journal.advance(key, CONSUMER, mark.last)
+        self._room = min(_REQUEST_BYTES, self._room * 2)
         return True
+
+    def _behind(self) -> list[StreamState]:
+        """What may be sent, the most urgent first."""
+        now_s = self._clock.monotonic()
+        self._held_off = {key: until_s for key, until_s in self._held_off.items() if until_s > now_s}
+        behind = plan(self._streams(), self._marks, key=self._key)
+        return [each for each in behind if self._key(each) not in self._held_off]
 
     def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
         """Calls the parent, and notes what that cost."""
@@ -206,20 +229,14 @@ class Uplink:
         finally:
             sent, received = client.sent - before[0], client.received - before[1]
             self._sent_bytes += sent
-            self._budget = self._budget.spend(sent + received, self._time_s())
-            if self._clock.monotonic() >= self._keep_s:
-                self._keep()
-
-    def _keep(self) -> None:
-        self._keep_s = self._clock.monotonic() + _KEEP_S
-        self._spent(self._budget)
+            self._spending.spend(sent + received)
 
     def _gather(self) -> list[Batch]:
         """What goes next: the most urgent first, as much as one request carries and the budget allows."""
         batches: list[Batch] = []
-        room = _REQUEST_BYTES
-        for stream in plan(self._streams(), self._marks, key=self._key):
-            left = self._budget.left(priority_of(stream.stream), self._settings.budget, self._time_s())
+        room = self._room
+        for stream in self._behind()[: 1 if room <= _LEAST_BYTES else None]:
+            left = self._spending.left(priority_of(stream.stream))
             most = room if left is None else min(room, left)
             if most <= 0:
                 continue
@@ -243,20 +260,19 @@ class Uplink:
         return fresh
 
     def _urgent(self) -> bool:
-        ahead = plan(self._streams(), self._marks, key=self._key)
+        ahead = self._behind()
         return bool(ahead) and priority_of(ahead[0].stream) <= Priority.EVENT
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        return [
-            each for each in self._journal.streams() if each.node != self._node or each.stream in self._settings.streams
-        ]
+        return [each for each in self._journal.streams() if self._goes_up(each)]
+
+    def _goes_up(self, stream: StreamState) -> bool:
+        own = stream.node == self._node
+        return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
 
     def _key(self, stream: StreamState) -> str:
         return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)
-
-    def _time_s(self) -> float:
-        return self._clock.monotonic() + self._ahead_s
 
 
 def plan(

@@ -109,6 +109,17 @@ class Clips:
         for recorder in self.recorders.values():
             recorder.start()
 
+    def add(self, recorder: Recorder) -> None:
+        """Begins to record another pipeline."""
+        recorder.start()
+        self.recorders = {**self.recorders, recorder.name: recorder}  # others may be walking through the old ones
+
+    def remove(self, name: str) -> None:
+        """Ends recording a pipeline, and keeps the clip that runs."""
+        if recorder := self.recorders.get(name):
+            self.recorders = {other: each for other, each in self.recorders.items() if other != name}
+            recorder.stop()
+
     def stop(self) -> None:
         """Ends the clips that run, and keeps them."""
         for recorder in self.recorders.values():

@@ -29,7 +29,7 @@ from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faul
 from edgewise.node.patience import Appendable, append_patiently
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action
-from edgewise.pipeline.rules import READING, Decision, Firing, RuleEngine, Situation
+from edgewise.pipeline.rules import READING, Decision, Firing, Memory, RuleEngine, Situation
 from edgewise.types import Entry, Record
 
 if TYPE_CHECKING:
@@ -93,11 +93,9 @@ class Decider:
         self._commander = Commander(self._changed)
         self._outcomes = Outcomes(self._changed)
         self._events = Inbox(journal, EVENTS, CONSUMER, batch=_EVENTS_AT_ONCE, clock=clock)
-        self._readings: Inbox | None = None
-        if rules.on_readings:
-            self._readings = Inbox(
-                journal, READINGS, CONSUMER, batch=_READINGS_AT_ONCE, clock=clock, acknowledge_s=_ACKNOWLEDGE_S
-            )
+        self._readings = self._inbox_of_readings() if rules.on_readings else None
+        self._first: dict[str, int] = {}
+        self._next: tuple[RuleEngine, Callable[[], None]] | None = None
         self._newest: dict[str, int] = {}
         self._memory = rules.memory()
         self._fired_before: frozenset[str] = frozenset()
@@ -106,16 +104,25 @@ class Decider:
         self._deciding = threading.Lock()
         self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
-        self._followers = [
-            threading.Thread(target=self._follow, args=(inbox.stream,), name=f"rules-{inbox.stream}", daemon=True)
-            for inbox in self._inboxes()
-        ]
+        self._followers = [self._follower(inbox.stream) for inbox in self._inboxes()]
 
     def start(self) -> None:
         """Starts deciding."""
         for follower in self._followers:
             follower.start()
         self._thread.start()
+
+    def swap(self, rules: RuleEngine, adopted: Callable[[], None] = lambda: None) -> None:
+        """Gives it other rules; returns at once.
+
+        Between two records, once all that the rules before led to is written, the new ones take over and ``adopted`` is
+        called, in the deciding thread. They begin as after a restart: with what the journal tells of the past, and with
+        nothing decided again. Rules of schedules that were there before miss no time and repeat none; new ones begin
+        now. Of several swaps that wait the newest counts.
+        """
+        with self._changed:
+            self._next = rules, adopted
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Finishes the commands under way; when this returns, nothing more is commanded. The journal is closed
@@ -150,6 +157,46 @@ class Decider:
         self._wait_for(lambda: not len(self._outcomes))
         self._settle(now=True)
         return count
+
+    def _adopt(self) -> None:
+        """Lets rules that were given take over."""
+        following = self._next
+        if following is None:
+            return
+        self._wait_for(lambda: not len(self._outcomes))
+        if self._stopped.is_set():
+            return
+        self._settle(now=True)
+        rules, adopted = following
+        if rules.on_readings and self._readings is None:
+            readings = self._inbox_of_readings()
+            readings.begin()
+            self._readings = readings
+            follower = self._follower(READINGS)
+            self._followers.append(follower)
+            if self._thread.is_alive():
+                follower.start()
+        before = {inbox.stream: max(self._first.get(inbox.stream, 1), inbox.taken + 1) for inbox in self._inboxes()}
+        memory, fired_before = self._recalled(rules, before)
+        memory.handled |= {name: at for name, at in self._memory.handled.items() if name in rules.names}
+        with self._deciding, self._changed:
+            self._rules, self._memory, self._fired_before = rules, memory, fired_before
+            if self._next is following:
+                self._next = None
+        adopted()
+
+    def _inbox_of_readings(self) -> Inbox:
+        return Inbox(
+            self._journal,
+            READINGS,
+            CONSUMER,
+            batch=_READINGS_AT_ONCE,
+            clock=self._clock,
+            acknowledge_s=_ACKNOWLEDGE_S,
+        )
+
+    def _follower(self, stream: str) -> threading.Thread:
+        return threading.Thread(target=self._follow, args=(stream,), name=f"rules-{stream}", daemon=True)
 
     def _inboxes(self) -> tuple[Inbox, ...]:
         return (self._events, self._readings) if self._readings else (self._events,)
@@ -197,7 +244,13 @@ class Decider:
             timeout_s = min(_ACKNOWLEDGE_S, timeout_s)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopped.is_set() or self._newest != seen or self._outcomes.head_is_through(), timeout_s
+                lambda: (
+                    self._stopped.is_set()
+                    or self._next is not None
+                    or self._newest != seen
+                    or self._outcomes.head_is_through()
+                ),
+                timeout_s,
             )
 
     def _remember(self) -> None:
@@ -206,16 +259,19 @@ class Decider:
             return
         if self._readings is None:
             self._forget_readings()
-        before = {inbox.stream: inbox.open() for inbox in self._inboxes()}
-        situation = self._situation()
-        memory = self._rules.memory()
-        recall.refresh(memory, self._rules, journal=self._journal, before=before, situation=situation)
-        self._fired_before = recall.firings(
-            memory, self._rules, journal=self._journal, stream=DECISIONS, now_ns=situation.now_ns
-        )
-        self._rules.resume_schedules(memory, situation.now_ns)
+        before = self._first = {inbox.stream: inbox.open() for inbox in self._inboxes()}
+        memory, self._fired_before = self._recalled(self._rules, before)
+        self._rules.resume_schedules(memory, self._clock.time_ns())
         self._memory = memory
         self._remembers = True
+
+    def _recalled(self, rules: RuleEngine, before: dict[str, int]) -> tuple[Memory, frozenset[str]]:
+        """What rules remember, and the keys of what fired, from the journal."""
+        situation = self._situation()
+        memory = rules.memory()
+        recall.refresh(memory, rules, journal=self._journal, before=before, situation=situation)
+        fired = recall.firings(memory, rules, journal=self._journal, stream=DECISIONS, now_ns=situation.now_ns)
+        return memory, fired
 
     def _forget_readings(self) -> None:
         """Rules that looked at readings once and do not any more need not be waited for."""
@@ -226,6 +282,7 @@ class Decider:
 
     def _round(self) -> int:
         """Decides some records, events before readings, then what the clock brought about; how many records."""
+        self._adopt()
         looked = self._newest.get(EVENTS, 0)
         events = self._events.take()
         for record in events:

@@ -13,7 +13,19 @@ from edgewise.journal.base import Claim, Consumers, Followable, Journal
 from edgewise.types import Record
 
 
-class FollowedJournal(Journal, Followable, Consumers, Protocol):
+class Skippable(Protocol):
+    """The part of ``journal.base.Custody`` by which a consumer begins later than at the oldest record."""
+
+    def follow(self, stream: str, consumer: str) -> int:
+        """Registers a follower; returns how far it got."""
+        ...
+
+    def advance(self, stream: str, consumer: str, through: int) -> None:
+        """Acknowledges all records up to ``through``."""
+        ...
+
+
+class FollowedJournal(Journal, Followable, Consumers, Skippable, Protocol):
     """A journal with the abilities that deciding needs."""
 
 
@@ -64,6 +76,14 @@ class Inbox:
         if self._claim is not None:
             return self._claim.records[0].sequence
         return newest[0].sequence + 1 if newest else 1
+
+    def begin(self) -> None:
+        """Leaves out what is there by now."""
+        newest = self._journal.read(self.stream, limit=1, newest_first=True)
+        through = newest[0].sequence if newest else 0
+        if self._journal.follow(self.stream, self._consumer) < through:
+            self._journal.advance(self.stream, self._consumer, through)
+        self.taken = self._done = self._acknowledged = through
 
     def recover(self) -> None:
         """Takes back what may have been lent by a call that failed."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import SettingsError
@@ -17,11 +18,18 @@ if TYPE_CHECKING:
     from edgewise.fleet.proof import Proof
     from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
+    from edgewise.fleet.wishes import WishStore
+    from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
+    from edgewise.link.fetching import BlobFetch
+    from edgewise.link.media import MediaUplink
     from edgewise.link.membership import LinkFolder, Membership
     from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
+    from edgewise.node.handing import Handing
     from edgewise.node.parenting import Parenting
+    from edgewise.node.settling import Settling
+    from edgewise.node.steering import Steering
     from edgewise.trust.joining import JoinToken
 
 
@@ -44,6 +52,49 @@ def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
     file = Path(settings.node.data) / "fleet" / "fleet.db"
     state = open_state(settings.state, file, component="fleet", migrations=MIGRATIONS)
     return FleetStore(state, name=settings.node.name, clock=clock)
+
+
+def open_wishes(settings: Settings, fleet: FleetStore, *, clock: Clock) -> WishStore:
+    """What is wanted of the nodes below. Several processes may open it; a running node sees within a second what
+    another one changed.
+    """
+    import secrets
+
+    from edgewise.fleet.wishes import WishStore
+
+    return WishStore(fleet, name=settings.node.name, clock=clock, epoch=secrets.token_hex(8))
+
+
+def make_settling(settings: Settings, *, clock: Clock) -> Settling:
+    """What makes the node what its parent wants; it knows what that was, and begins with ``start``."""
+    from edgewise.node import organs
+    from edgewise.node.settling import Settling
+
+    organs.data_folder(settings)
+    membership = link_folder(settings).membership
+    parent = membership.fingerprint if membership else ""
+    return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)
+
+
+def make_steering(settings: Settings, *, settling: Settling, handing: Handing | None, clock: Clock) -> Steering | None:
+    """What asks the node's parent what it wants; None while the node has none."""
+    import random
+
+    from edgewise.node.steering import Steering
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        return None
+    return Steering(
+        settings.node.name,
+        parent=membership.fingerprint,
+        connect=functools.partial(folder.client, membership, folder.credentials(membership)),
+        settling=settling,
+        handing=handing,
+        clock=clock,
+        random=random.random,
+    )
 
 
 def open_reports(settings: Settings, *, clock: Clock) -> ReportBook:
@@ -101,7 +152,7 @@ def authority_folder(settings: Settings) -> Path:
     return Path(settings.node.data) / "authority"
 
 
-def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock) -> Parenting:
+def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *, clock: Clock) -> Parenting:
     """What the node is to its children."""
     from edgewise.node.parenting import Parenting
 
@@ -115,6 +166,8 @@ def make_parenting(settings: Settings, journal: DiskJournal, *, clock: Clock) ->
             fleet=fleet,
             reports=reports,
             journal=journal,
+            blobs=blobs,
+            receiving=Path(settings.node.data) / "journal" / "receiving",
             node=settings.node.name,
             clock=clock,
         )
@@ -137,26 +190,61 @@ def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
     return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
 
 
-def make_uplink(
+def make_fetch(clock: Clock) -> BlobFetch:
+    """What asks the parent for blobs, once there is one."""
+    from edgewise.link.fetching import BlobFetch
+
+    return BlobFetch(clock)
+
+
+class Links(NamedTuple):
+    """All that calls the parent by itself.
+
+    Attributes:
+        uplink: Sends records.
+        media: Sends blobs; None where they stay on the node.
+    """
+
+    uplink: Uplink
+    media: MediaUplink | None
+
+    def start(self) -> None:
+        """Begins."""
+        self.uplink.start()
+        if self.media:
+            self.media.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        if self.media:
+            self.media.stop()
+        self.uplink.stop()
+
+
+def make_links(
     settings: Settings,
     journal: DiskJournal,
+    blobs: BlobStore,
     *,
+    fetch: BlobFetch,
     brings: Callable[[str], bool],
     telling: Callable[[], Telling] | None = None,
     clock: Clock,
-) -> Uplink | None:
-    """What sends records to the node's parent; None while it has none.
+) -> Links | None:
+    """What goes to the node's parent; None while it has none.
 
     Args:
         settings: Of the node.
         journal: What is sent.
+        blobs: What its records point to.
+        fetch: Is told of the parent.
         brings: Whether a node is below this one.
         telling: Makes what reports how the node is.
         clock: Time.
     """
-    import random
-
     from edgewise import __version__
+    from edgewise.link.media import MediaUplink
+    from edgewise.link.spending import Spending
     from edgewise.link.uplink import Uplink
 
     folder = link_folder(settings)
@@ -169,17 +257,31 @@ def make_uplink(
             hint="Restart it, so that its records have the name; or join again under the other.",
             field="node.name",
         )
-    credentials = folder.credentials(membership)
-    return Uplink(
+    node = settings.node.name
+    connect = functools.partial(folder.client, membership, folder.credentials(membership))
+    spending = Spending(settings.parent.budget, budget=folder.budget(), keep=folder.keep_budget, clock=clock)
+    uplink = Uplink(
         journal,
-        node=settings.node.name,
+        node=node,
         version=__version__,
-        connect=functools.partial(folder.client, membership, credentials),
+        connect=connect,
         brings=brings,
         settings=settings.parent,
         clock=clock,
         random=random.random,
-        budget=folder.budget(),
-        spent=folder.keep_budget,
+        spending=spending,
         telling=telling() if telling else None,
     )
+    media = MediaUplink(
+        blobs,
+        journal,
+        node=node,
+        settings=settings.parent,
+        brings=brings,
+        connect=connect,
+        spending=spending,
+        clock=clock,
+        random=random.random,
+    )
+    fetch.attach(connect, spending)
+    return Links(uplink, media if settings.parent.media else None)

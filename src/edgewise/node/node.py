@@ -16,39 +16,56 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgewise._lib.clock import Clock, SystemClock
-from edgewise.errors import EdgewiseError, EngineError, NotFoundError, SettingsError
+from edgewise.errors import ClosedError, EdgewiseError, EngineError, NotFoundError, SettingsError
 from edgewise.media.images import limit_threads
 from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
+from edgewise.node.alarms import Alarms
 from edgewise.node.decider import DECISIONS, EVENTS, Decider
+from edgewise.node.desired import begun
+from edgewise.node.gathering import Gathering
+from edgewise.node.handing import LOOK_S
 from edgewise.node.patience import append_patiently
 from edgewise.node.pool import Pool
+from edgewise.node.reconcile import Kind, Step
 from edgewise.node.reporting import make_telling
 from edgewise.node.settings import exposure
+from edgewise.node.settling import shape_of
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
 from edgewise.pipeline.batching import Batcher
+from edgewise.pipeline.kinds import AlarmSettings
 from edgewise.pipeline.rules import RuleEngine
 from edgewise.pipeline.scheduler import Scheduler
+from edgewise.pipeline.sources.below import BelowSource
 from edgewise.telemetry.resources import ResourceMonitor
 from edgewise.types import Entry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgewise.link.uplink import Uplink
     from edgewise.models.model import Model
+    from edgewise.node.parenting import Parenting
     from edgewise.node.settings import Settings
+    from edgewise.node.steering import Steering
     from edgewise.people.store import Person
     from edgewise.pipeline.base import Action, Event, Hold, Outcome, Reading
+    from edgewise.pipeline.recorder import Recorder
+    from edgewise.pipeline.rules import RuleSettings
     from edgewise.pipeline.runner import PipelineRunner
     from edgewise.pipeline.safekeeping import Safety
+    from edgewise.pipeline.settings import PipelineSettings
 
 AUDIT = "audit"
+QUERIES = "queries"
+ADMINS_STREAMS = (AUDIT, QUERIES)
+"""Who did what: for admins alone, wherever it can be read."""
 # How often the node looks at what commands beside it changed.
 _KIN_S = 5.0
+# Who waits for the rules to be taken over looks this often whether the node stops.
+_LOOK_S = 0.1
 READINGS = "readings"
 
 logger = logging.getLogger(__name__)
@@ -70,7 +87,8 @@ class Node:
         CorruptError: The data is damaged.
 
     Attributes:
-        journal: Streams ``events``, ``decisions``, ``readings``, ``audit``.
+        settings: What it does now: its own file, and what its parent sets over it.
+        journal: Streams ``alarms``, ``events``, ``decisions``, ``readings``, ``audit``, ``queries``.
         blobs: Snapshots by digest.
         people: Whom it knows by face.
         accounts: Who may use it.
@@ -81,23 +99,26 @@ class Node:
         pool: Where what requests ask for is computed.
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
-        uplink: Sends records to its parent; None while it has none.
+        links: Send records and blobs to its parent; None while it has none.
+        lake: Tables of everything that came in, and SQL over them; None where it keeps none.
         landing: Feeds its lake; None where it keeps none.
         resources: History of what the process uses.
         started_ns: When it was made, nanoseconds since the Unix epoch.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
-        self.settings = settings
         self.clock = clock or SystemClock()
         self.started_ns = self.clock.time_ns()
+        self._settling = kin.make_settling(settings, clock=self.clock)
+        own, settings = settings, begun(settings, self._settling.combined)
+        self.settings = settings
         rules = self._rules = RuleEngine(settings.rules, settings.node.location)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
         self._stopping = threading.Event()
         with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
             opened.callback(self.resources.stop)
-            self.repository = organs.open_repository(settings)
+            self.repository = organs.open_repository(msgspec.structs.replace(settings, models=own.models))
             opened.callback(self.repository.close)
             self.people = organs.open_store(settings, clock=self.clock)
             opened.callback(self.people.close)
@@ -108,18 +129,27 @@ class Node:
                 settings,
                 broker,
                 house=self,
-                pipelines=self.pipelines,
+                pipelines=lambda: self.pipelines,
                 repository=self.repository,
                 clock=self.clock,
             )
-            self.journal, self.blobs = organs.open_journal(settings, clock=self.clock)
+            self._fetch = kin.make_fetch(self.clock)
+            self.journal, self.blobs = organs.open_journal(settings, clock=self.clock, fetch=self._fetch)
             opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
-            self.parenting = kin.make_parenting(settings, self.journal, clock=self.clock) if settings.https else None
-            if self.parenting:
+            self.parenting: Parenting | None = None
+            if settings.https:
+                self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
-            self.uplink: Uplink | None = None
-            self.landing = organs.make_landing(settings, self.journal, clock=self.clock)
+            self.links: kin.Links | None = None
+            self._steering: Steering | None = None
+            self._kinship = threading.Lock()
+            self._looking: Upkeep | None = None
+            if self.parenting:
+                self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
+                opened.callback(self._looking.stop)
+            self.lake = organs.make_lake(settings, clock=self.clock)
+            self.landing = organs.make_landing(settings, self.journal, self.lake, clock=self.clock)
             self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
             opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
@@ -132,6 +162,7 @@ class Node:
             self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
             opened.callback(self._accounting.stop)
             self.scheduler = Scheduler(cores=organs.workers(settings))
+            self._batcher = Batcher(cores=self.scheduler.cores)
             self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
             opened.callback(self.pool.close)
             self.clips = organs.make_clips(
@@ -143,8 +174,10 @@ class Node:
                 clock=self.clock,
             )
             self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
-            witness = DecisionWitness(self.journal, settings.rules)
-            self._decisions = organs.make_decisions(settings, self.journal, complete=witness.complete, clock=self.clock)
+            self._witness = DecisionWitness(self.journal, settings.rules)
+            self._decisions = organs.make_decisions(
+                settings, self.journal, complete=self._witness.complete, clock=self.clock
+            )
             self._decider = Decider(
                 rules,
                 journal=self.journal,
@@ -154,6 +187,9 @@ class Node:
                 clock=self.clock,
                 acceptances=self._acceptances,
             )
+            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
+            self._gatherings: dict[str, Gathering] = {}
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -168,25 +204,15 @@ class Node:
             self.repository.get(name)
         self.devices.start()
         self._decider.start()
-        batcher = Batcher(cores=self.scheduler.cores)
-        for name, pipeline in self.settings.pipelines.items():
-            self.pipelines[name] = organs.make_pipeline(
-                name,
-                pipeline,
-                lane=self.scheduler.lane(weight=pipeline.weight),
-                tools=self,
-                on_event=self.accept,
-                on_readings=self.accept_readings,
-                store=self._store_snapshot,
-                store_exact=self._store_exact,
-                is_heard=self._rules.hears,
-                batcher=batcher,
-                recorder=self.clips.recorders.get(name),
-                clock=self.clock,
-            )
+        self._alarms.start()
+        self.pipelines = {
+            name: self._make_pipeline(name, pipeline, self.clips.recorders.get(name))
+            for name, pipeline in self.settings.pipelines.items()
+        }
         self.clips.start()
         for runner in self.pipelines.values():
-            runner.start()
+            self._begin(runner)
+        self._settling.start(self, shape_of(self.settings))
         if self._home_assistant:
             self._home_assistant.start()
         self.resources.start()
@@ -194,6 +220,8 @@ class Node:
         self._accounting.start()
         self._look_at_kin()
         self._kin.start()
+        if self._looking:
+            self._looking.start()
         if self.landing:
             self.landing.start()
 
@@ -201,7 +229,14 @@ class Node:
         """Stops taking in, finishes what was begun, brings devices to their fail-safe state, closes everything."""
         with self._opened:
             self._stopping.set()
+            with self._kinship:
+                steering = self._steering
+            if steering:
+                steering.stop()
+            self._settling.stop()
             try:
+                for gathering in self._gatherings.values():
+                    gathering.stop()
                 for runner in self.pipelines.values():
                     runner.stop()
                 self.clips.stop()
@@ -214,13 +249,105 @@ class Node:
             self.pool.close()
             self._upkeep.stop()
             self._accounting.stop()
+            self._alarms.stop()
             self._kin.stop()
-            if self.uplink:
-                self.uplink.stop()
+            if self.links:
+                self.links.stop()
             if self.landing:
                 self.landing.stop()
             self.journal.close()
             self._decider.join()
+
+    def carry_out(self, step: Step, wanted: Settings) -> None:
+        """Changes one thing while all else goes on; see ``edgewise.node.settling.Workshop``.
+
+        Raises:
+            EdgewiseError: It does not work; all is as before.
+            ClosedError: The node stops.
+        """
+        match step.kind:
+            case Kind.LOAD:
+                name = organs.model_name(step.name)
+                organs.find_model(name, self.repository)
+                self.repository.get(name)
+                self._set(models=(*self.settings.models, step.name))
+            case Kind.RULES:
+                self._swap_rules(wanted.rules)
+            case Kind.STOP:
+                self._stop_pipeline(step.name)
+            case Kind.REPLACE | Kind.START:
+                self._start_pipeline(step.name, wanted)
+            case Kind.PARENT:
+                self._set(parent=wanted.parent)
+                self._renew_links()
+
+    def _set(self, **sections: Any) -> None:
+        self.settings = msgspec.structs.replace(self.settings, **sections)
+
+    def _swap_rules(self, rules: tuple[RuleSettings, ...]) -> None:
+        engine = RuleEngine(rules, self.settings.node.location)
+        done = threading.Event()
+
+        def adopted() -> None:
+            self._rules = engine
+            self._witness.set_rules(rules)
+            self._set(rules=rules)
+            done.set()
+
+        self._decider.swap(engine, adopted)
+        while not done.wait(_LOOK_S):
+            if self._stopping.is_set():
+                raise ClosedError("The node stops")
+
+    def _stop_pipeline(self, name: str) -> None:
+        if runner := self.pipelines.get(name):
+            # Others may be walking through the old ones.
+            self.pipelines = {other: each for other, each in self.pipelines.items() if other != name}
+            if gathering := self._gatherings.pop(name, None):
+                gathering.stop()
+            runner.stop()
+        self.clips.remove(name)
+        self._set(pipelines={other: each for other, each in self.settings.pipelines.items() if other != name})
+
+    def _start_pipeline(self, name: str, wanted: Settings) -> None:
+        """Starts a pipeline, in place of the one of its name; that one goes on when this one cannot be made."""
+        pipeline = wanted.pipelines[name]
+        for model in organs.pipeline_models(msgspec.structs.replace(wanted, pipelines={name: pipeline})):
+            organs.find_model(model, self.repository)
+        recorder = organs.make_recorder(
+            name, pipeline, self.settings, clips=self.clips, lane=self.scheduler.lane, clock=self.clock
+        )
+        runner = self._make_pipeline(name, pipeline, recorder)
+        self._stop_pipeline(name)
+        if recorder:
+            self.clips.add(recorder)
+        self._set(pipelines={**self.settings.pipelines, name: pipeline})
+        self._begin(runner)
+        self.pipelines = {**self.pipelines, name: runner}
+
+    def _begin(self, runner: PipelineRunner) -> None:
+        runner.start()
+        if isinstance(runner.source, BelowSource):
+            gathering = self._gatherings[runner.name] = Gathering(
+                self.journal, runner.source, node=self.settings.node.name
+            )
+            gathering.start()
+
+    def _make_pipeline(self, name: str, pipeline: PipelineSettings, recorder: Recorder | None) -> PipelineRunner:
+        return organs.make_pipeline(
+            name,
+            pipeline,
+            lane=self.scheduler.lane(weight=pipeline.weight),
+            tools=self,
+            on_event=self.accept,
+            on_readings=self.accept_readings,
+            store=self._store_snapshot,
+            store_exact=self._store_exact,
+            is_heard=lambda event: self._rules.hears(event),
+            batcher=self._batcher,
+            recorder=recorder,
+            clock=self.clock,
+        )
 
     def model(self, name: str) -> Model:
         """An open model, for transforms; see ``edgewise.pipeline.base.Tools``."""
@@ -268,6 +395,12 @@ class Node:
     def record_change(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Writes what somebody changed or tried to (people, devices, models, accounts) into the ``audit`` stream."""
         self.journal.append(AUDIT, [Entry(kind, dict(facts))])
+
+    def record_query(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Writes who asked the lake what into the ``queries`` stream: its own, so that many a question does not wash
+        out who changed what.
+        """
+        self.journal.append(QUERIES, [Entry(kind, dict(facts))])
 
     def command(self, action: Action, *, client: str = "") -> Outcome:
         """Commands a device for a person or an app, and writes down what came of it, whatever it was.
@@ -333,11 +466,23 @@ class Node:
         """Sees what commands beside the node changed: children that were removed, a parent that was joined."""
         if self.parenting:
             self.parenting.keep()
-        if self.uplink is None:
+        with self._kinship:
+            self._begin_links()
+            if self.links and not self._steering and not self._stopping.is_set():
+                handing = self.parenting.handing if self.parenting else None
+                steering = kin.make_steering(self.settings, settling=self._settling, handing=handing, clock=self.clock)
+                if steering:
+                    steering.start()
+                    self._steering = steering
+
+    def _begin_links(self) -> None:
+        if self.links is None and not self._stopping.is_set():
             try:
-                uplink = kin.make_uplink(
+                links = kin.make_links(
                     self.settings,
                     self.journal,
+                    self.blobs,
+                    fetch=self._fetch,
                     brings=self._brings,
                     telling=lambda: make_telling(self),
                     clock=self.clock,
@@ -345,9 +490,17 @@ class Node:
             except EdgewiseError as error:
                 logger.warning("nothing goes to the parent: %s", error)
                 return
-            if uplink:
-                self.uplink = uplink
-                uplink.start()
+            if links:
+                self.links = links
+                links.start()
+
+    def _renew_links(self) -> None:
+        """Lets records and blobs go up in another way."""
+        with self._kinship:
+            links, self.links = self.links, None
+            if links:
+                links.stop()
+                self._begin_links()
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None
@@ -355,6 +508,8 @@ class Node:
     def _retain(self) -> None:
         self.journal.retain()
         self.blobs.retain()
+        if self.parenting:
+            self.parenting.blobs.expire()
 
     def _store_snapshot(self, jpeg: bytes) -> str:
         return self.blobs.put(jpeg, media_type="image/jpeg")

@@ -30,10 +30,11 @@ from edgewise.node.settings import STREAMS, Settings
 if TYPE_CHECKING:
     from edgewise.accounts.directory import Directory
     from edgewise.accounts.store import AccountStore
-    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.blobs import BlobStore, Fetch
     from edgewise.journal.cipher import Cipher
     from edgewise.journal.disk import DiskJournal
     from edgewise.journal.reader import DiskReader
+    from edgewise.lake.base import Lake
     from edgewise.models.model import Model
     from edgewise.node.clips import Clips
     from edgewise.node.homeassistant import HomeAssistant, House
@@ -76,8 +77,15 @@ def data_folder(settings: Settings) -> Path:
     return folder
 
 
-def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJournal, BlobStore]:
+def open_journal(
+    settings: Settings, *, clock: Clock = _CLOCK, fetch: Fetch | None = None
+) -> tuple[DiskJournal, BlobStore]:
     """The node's journal, and the blobs its records point to.
+
+    Args:
+        settings: Of the node.
+        clock: Time.
+        fetch: Asks the parent for blobs that are not here any more.
 
     Raises:
         ConflictError: Another process runs on the same data.
@@ -94,14 +102,20 @@ def open_journal(settings: Settings, *, clock: Clock = _CLOCK) -> tuple[DiskJour
         max_age_s=settings.node.media_age_s,
         clock=clock,
         cipher=open_cipher(settings),
+        fetch=fetch,
     )
     streams = {name: getattr(settings.journal, name) for name in STREAMS}
-    goes_on = settings.lake is not None or link_folder(settings).membership is not None
-    held = StreamSettings(
-        max_bytes=settings.held.stream_bytes,
-        max_age_s=settings.held.max_age_s,
-        when_full=WhenFull.BLOCK if goes_on else WhenFull.DROP_OLDEST,
-    )
+    has_parent = link_folder(settings).membership is not None
+
+    def held(stream: str) -> StreamSettings:
+        goes_up = has_parent and (settings.parent.below is None or stream in settings.parent.below)
+        waits = goes_up or settings.lake is not None
+        return StreamSettings(
+            max_bytes=settings.held.stream_bytes,
+            max_age_s=settings.held.max_age_s,
+            when_full=WhenFull.BLOCK if waits else WhenFull.DROP_OLDEST,
+        )
+
     journal = DiskJournal(
         folder,
         node=settings.node.name,
@@ -147,20 +161,29 @@ def read_journal(settings: Settings) -> DiskReader:
     return DiskReader(folder, node=settings.node.name, cipher=open_cipher(settings))
 
 
-def make_landing(settings: Settings, journal: DiskJournal, *, clock: Clock = _CLOCK) -> Landing | None:
-    """What feeds the lake; None where the node keeps none.
+def make_lake(settings: Settings, *, clock: Clock = _CLOCK) -> Lake | None:
+    """The node's lake; None where it keeps none.
 
     Raises:
         MissingExtraError: The extra ``lake`` is not installed.
     """
     if settings.lake is None:
         return None
+    from edgewise.lake import open_lake
+
+    return open_lake(lake_settings(settings), clock=clock)
+
+
+def make_landing(
+    settings: Settings, journal: DiskJournal, lake: Lake | None, *, clock: Clock = _CLOCK
+) -> Landing | None:
+    """What feeds the lake; None where the node keeps none."""
+    if settings.lake is None or lake is None:
+        return None
     import random
 
-    from edgewise.lake import open_lake
     from edgewise.node.landing import Landing
 
-    lake = open_lake(lake_settings(settings), clock=clock)
     return Landing(
         journal,
         lake,
@@ -234,7 +257,7 @@ def make_home_assistant(
     broker: Broker | None,
     *,
     house: House,
-    pipelines: Mapping[str, PipelineRunner],
+    pipelines: Callable[[], Mapping[str, PipelineRunner]],
     repository: ModelRepository,
     clock: Clock = _CLOCK,
 ) -> HomeAssistant | None:
@@ -419,22 +442,47 @@ def make_clips(
 ) -> Clips:
     """What records the clips of all pipelines that ask for it."""
     from edgewise.node.clips import Clips
+
+    clips = Clips(_clips_folder(settings), journal=journal, blobs=blobs, stopped=stopped)
+    for name, pipeline in settings.pipelines.items():
+        if recorder := make_recorder(name, pipeline, settings, clips=clips, lane=lane, clock=clock):
+            clips.recorders[name] = recorder
+    return clips
+
+
+def make_recorder(
+    name: str,
+    pipeline: PipelineSettings,
+    settings: Settings,
+    *,
+    clips: Clips,
+    lane: Callable[[], Lane],
+    clock: Clock = _CLOCK,
+) -> Recorder | None:
+    """What records the clips of a pipeline, not started yet; None for one that asks for none."""
     from edgewise.pipeline.recorder import Recorder
 
-    folder = data_folder(settings) / "journal" / "clips"
-    clips = Clips(folder, journal=journal, blobs=blobs, stopped=stopped)
-    for name, pipeline in settings.pipelines.items():
-        if pipeline.record is not None:
-            clips.recorders[name] = Recorder(
-                name,
-                pipeline.record,
-                folder,
-                clips.keep,
-                clock=clock,
-                lane=lane(),
-                copy_allowed=not pipeline.mask,
-            )
-    return clips
+    if pipeline.record is None:
+        return None
+    return Recorder(
+        name,
+        pipeline.record,
+        _clips_folder(settings),
+        clips.keep,
+        clock=clock,
+        lane=lane(),
+        copy_allowed=not pipeline.mask,
+    )
+
+
+def _clips_folder(settings: Settings) -> Path:
+    return data_folder(settings) / "journal" / "clips"
+
+
+def find_model(name: str, repository: ModelRepository) -> None:
+    """Makes a model known to a repository that is here but was not when the node started; asks no network."""
+    if name not in repository.names() and (folder := zoo.find(name, default_cache())):
+        repository.add(folder)
 
 
 def open_store(settings: Settings, *, clock: Clock = _CLOCK) -> PeopleStore:

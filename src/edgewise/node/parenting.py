@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError, InputError
+from edgewise.fleet.wishes import WishStore
+from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
+from edgewise.link.blobs import BlobIntake
 from edgewise.link.intake import Intake
+from edgewise.node.handing import Handing
 from edgewise.trust.authority import Authority
 from edgewise.trust.keys import open_key
 from edgewise.trust.proof import SECRET_BYTES, Stranger, Verifier
+from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
-    from edgewise.journal.base import Custody
+    from edgewise.journal.blobs import BlobStore
+    from edgewise.journal.disk import DiskJournal
     from edgewise.link.reports import Noted, Told
 
 
@@ -35,14 +41,19 @@ class Parenting:
         fleet: Its children.
         reports: What they told.
         journal: Keeps their records.
+        blobs: Keeps what those point to.
+        receiving: Where blobs lie while they are received; on the file system of ``blobs``.
         node: This node's name.
         clock: Time.
 
     Attributes:
         authority: Signs the certificates that children pin.
         verifier: Tells who sends a request.
+        sessions: Tells it of requests that follow a proved one.
         intake: Takes records.
+        blobs: Takes blobs, and gives them back.
         fleet: Its children.
+        handing: Hands down what they are to have.
         reports: What they told of themselves and of those below them.
         clock: Time.
         port: Where children reach it; 0 before it listens.
@@ -55,7 +66,9 @@ class Parenting:
         *,
         fleet: FleetStore,
         reports: ReportBook,
-        journal: Custody,
+        journal: DiskJournal,
+        blobs: BlobStore,
+        receiving: Path,
         node: str,
         clock: Clock,
     ) -> None:
@@ -73,6 +86,10 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
+        self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
+        self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
+        uploads = Uploads(receiving, store=blobs, clock=clock)
+        self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear, spread_s=self._spread_s)
         self._forget_strangers()
 
@@ -121,10 +138,11 @@ class Parenting:
         self.reports.keep()
 
     def close(self) -> None:
-        """Keeps what was reported, and lets the databases go."""
+        """Keeps what was reported, and lets the databases go, and what is being received."""
         with contextlib.suppress(EdgewiseError):  # it is told again
             self.reports.keep(at_once=True)
         self.reports.close()
+        self.blobs.close()
         self.fleet.close()
 
     def _forget_strangers(self) -> None:

@@ -98,7 +98,8 @@ class HttpsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         port: TCP port; 0 takes a free one.
         names: Host names and addresses that its certificate states, for browsers and apps. Children do not need them:
             they know the node by the fingerprint in their join token.
-        max_connections: Connections at most; a child has two.
+        max_connections: Connections at most; a child has three, and up to four more while it fetches what it has no
+            more.
     """
 
     host: str = "0.0.0.0"  # noqa: S104, children are on other machines
@@ -117,8 +118,8 @@ class HeldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_age_s: Seconds kept.
     """
 
-    max_bytes: Annotated[int, Meta(ge=MIB)] = 4096 * MIB
-    stream_bytes: Annotated[int, Meta(ge=MIB)] = 1024 * MIB
+    max_bytes: Annotated[int, Meta(ge=16 * MIB)] = 4096 * MIB
+    stream_bytes: Annotated[int, Meta(ge=16 * MIB)] = 1024 * MIB
     max_age_s: Annotated[float, Meta(gt=0, le=3.2e9)] = 30 * 86400.0
 
 
@@ -126,19 +127,23 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept of each stream, and what it is sealed with.
 
     Attributes:
+        alarms: What raised an alarm; first on every link.
         events: What was seen.
         decisions: What was done, and why.
         readings: What sensors told.
         audit: Who changed what.
+        queries: Who asked the lake what, over HTTP.
         key_file: File of the key that records, snapshots and clips are sealed with; empty seals nothing. It may lie on
             another disk. ``edgewise journal key FILE`` makes one.
         old_key_files: Files of the keys before it: what was sealed with them can still be read.
     """
 
+    alarms: StreamSettings = StreamSettings()
     events: StreamSettings = StreamSettings()
     decisions: StreamSettings = StreamSettings()
     readings: StreamSettings = StreamSettings()
     audit: StreamSettings = StreamSettings()
+    queries: StreamSettings = StreamSettings()
     key_file: str = ""
     old_key_files: tuple[str, ...] = ()
 
@@ -148,7 +153,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         https: Set where the node takes children.
-        parent: How records go up, once the node has joined a parent (``edgewise join``).
+        parent: How records and blobs go up, once the node has joined a parent (``edgewise join``), and what that may
+            change here.
         held: Bounds of what the nodes below it send.
         models: Loaded at start: names from the zoo, or paths of packages (written with a slash). Other models that are
             shipped or pulled are loaded when first used.
@@ -172,7 +178,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
 
 
-STREAMS = ("events", "decisions", "readings", "audit")
+STREAMS = ("alarms", "events", "decisions", "readings", "audit", "queries")
 
 
 def load(
@@ -189,7 +195,7 @@ def load(
         SettingsError: A fault, with file, line and field, or the variable or flag it stands in.
     """
     path = file or Path(DEFAULT_FILE)
-    text = "" if file is None and not path.exists() else _read(path)
+    text = "" if file is None and not path.exists() else read_text(path)
     overrides = [*_from_environment(os.environ if environment is None else environment), *_from_flags(flags or {})]
     settings = decode_yaml(text, Settings, file=str(path), error=SettingsError, overrides=overrides)
     for fault in verify(settings):
@@ -199,7 +205,12 @@ def load(
             if not source
             else SettingsError(f"{source}: {fault.problem}", hint=fault.hint, field=fault.field)
         )
-    return _with_brokers(_with_name(_absolute(settings, path.absolute().parent)))
+    return completed(_with_name(_absolute(settings, base := path.absolute().parent)), base)
+
+
+def completed(settings: Settings, base: Path) -> Settings:
+    """Settings with what follows from them filled in: paths from ``base``, brokers of sources."""
+    return _with_brokers(_absolute(settings, base))
 
 
 class Fault(NamedTuple):
@@ -256,13 +267,19 @@ def exposure(settings: Settings, *, accounts: bool) -> Fault | None:
 
 
 def _verify_pipelines(settings: Settings) -> Iterator[Fault]:
+    yield from pipeline_faults(settings)
+    for name, pipeline in settings.pipelines.items():
+        if isinstance(pipeline.source, MqttSourceSettings) and not (pipeline.source.broker or settings.mqtt):
+            hint = "Add a section: mqtt: {host: 127.0.0.1}"
+            yield Fault(f"pipelines.{name}.source", "it listens to topics, but no broker is named", hint)
+
+
+def pipeline_faults(settings: Settings) -> Iterator[Fault]:
+    """What in a pipeline does not go together, wherever it runs."""
     for name, pipeline in settings.pipelines.items():
         gives = source_class(pipeline.source).gives
         if pipeline.record is not None and gives is not Gives.FRAME:
             yield Fault(f"pipelines.{name}.record", f"clips are made of pictures, but the source gives {gives}s")
-        if isinstance(pipeline.source, MqttSourceSettings) and not (pipeline.source.broker or settings.mqtt):
-            hint = "Add a section: mqtt: {host: 127.0.0.1}"
-            yield Fault(f"pipelines.{name}.source", "it listens to topics, but no broker is named", hint)
         for place, transform in enumerate(pipeline.transforms):
             takes = transform_class(transform).takes
             if gives not in takes:
@@ -322,7 +339,12 @@ def _known(name: str, known: Mapping[str, object]) -> str:
     return nearest(name, dict(known)) or f"Add it: devices: {{{name}: {{kind: light}}}}"
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        SettingsError: It is not there, or cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

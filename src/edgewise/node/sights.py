@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgewise.media.images import encode_jpeg
@@ -22,7 +22,7 @@ class Sights:
 
     Args:
         settings: What there is.
-        pipelines: Running ones by name; filled when they are started.
+        pipelines: Gives the running ones by name.
         repository: The models.
         models: Names of those that are in use.
 
@@ -36,7 +36,7 @@ class Sights:
         self,
         settings: Settings,
         *,
-        pipelines: Mapping[str, PipelineRunner],
+        pipelines: Callable[[], Mapping[str, PipelineRunner]],
         repository: ModelRepository,
         models: list[str],
     ) -> None:
@@ -52,7 +52,7 @@ class Sights:
 
     def picture(self, name: str, after: int) -> tuple[int, bytes] | None:
         """The newest picture of a camera with its number, as JPEG; None when it has none newer than ``after``."""
-        runner = self._runners.get(name)
+        runner = self._runners().get(name)
         observation = runner.observation() if runner else None
         if observation is None or observation.frame.number <= after:
             return None

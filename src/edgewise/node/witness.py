@@ -30,6 +30,10 @@ class DecisionWitness:
 
     def __init__(self, journal: Readable, rules: Iterable[RuleSettings]) -> None:
         self._journal = journal
+        self.set_rules(rules)
+
+    def set_rules(self, rules: Iterable[RuleSettings]) -> None:
+        """Other rules are in force from now on."""
         self._rules = {rule.name: version_of(rule) for rule in rules}
 
     def complete(self, entry: Entry) -> Entry:

@@ -30,6 +30,7 @@ SOURCES: dict[str, str] = {
     "microphone": "edgewise.pipeline.sources.microphone:MicrophoneSource",
     "rtsp": "edgewise.pipeline.sources.rtsp:RtspSource",
     "readings": "edgewise.pipeline.sources.readings:ReadingsSource",
+    "below": "edgewise.pipeline.sources.below:BelowSource",
     "mqtt": "edgewise.pipeline.sources.mqtt:MqttSource",
     "replay": "edgewise.pipeline.sources.replay:ReplaySource",
     "modbus": "edgewise.pipeline.sources.modbus:ModbusSource",

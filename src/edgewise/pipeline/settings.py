@@ -11,6 +11,7 @@ from edgewise.pipeline.base import WhenFull
 from edgewise.pipeline.external import ExternalSettings
 from edgewise.pipeline.places import Polygon
 from edgewise.pipeline.recording import RecordSettings
+from edgewise.pipeline.sources.below import BelowSettings
 from edgewise.pipeline.sources.camera import CameraSettings
 from edgewise.pipeline.sources.folder import FolderSettings
 from edgewise.pipeline.sources.microphone import MicrophoneSettings
@@ -53,6 +54,7 @@ SourceSettings: TypeAlias = (
     | RtspSettings
     | UploadSettings
     | ReadingsSettings
+    | BelowSettings
     | MqttSourceSettings
     | ReplaySettings
     | ModbusSettings

@@ -32,6 +32,7 @@ class Mosquitto:
     Args:
         folder: For its configuration and log.
         secured: Certificate and key of a second listener with TLS, and its users with their passwords; None for none.
+        persistent: Whether it keeps on disk what it has to.
 
     Attributes:
         port: Where anybody may connect.
@@ -43,10 +44,11 @@ class Mosquitto:
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, *, secured: Secured | None = None) -> None:
+    def __init__(self, folder: Path, *, secured: Secured | None = None, persistent: bool = False) -> None:
         self.port = free_port()
         self.secure_port = free_port() if secured else 0
         self._secured = secured
+        self._persistent = persistent
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +61,16 @@ class Mosquitto:
         log = self._folder / "mosquitto.log"
         lines = [
             "per_listener_settings true",
-            "persistence false",
+            *(
+                [
+                    "persistence true",
+                    f"persistence_location {self._folder}/",
+                    "max_queued_messages 0",
+                    "max_inflight_messages 0",
+                ]
+                if self._persistent
+                else ["persistence false"]
+            ),
             f"log_dest file {log}",
             f"user {getpass.getuser()}",
             f"listener {self.port} {self.host}",

@@ -34,10 +34,11 @@ from edgewise.journal.base import (
     Standing,
     StreamSettings,
     StreamState,
+    WhenFull,
 )
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.packed import pack
-from edgewise.testing.journal import ROOMY, TIGHT, FullJournal, entries, joined, numbers, unbalanced
+from edgewise.testing.journal import ROOMY, THIN, TIGHT, FullJournal, entries, joined, numbers, thinned, unbalanced
 from edgewise.types import Entry
 
 LINK = "parent"
@@ -61,7 +62,7 @@ class CustodyOpener(Protocol):
         streams: Mapping[str, StreamSettings],
         clock: Clock | None = None,
         blobs: BlobStore | None = None,
-        held: StreamSettings | None = None,
+        held: Callable[[str], StreamSettings] | None = None,
         held_bytes: int = ...,
     ) -> CustodyJournal:
         """Opens it."""
@@ -156,6 +157,22 @@ class CustodyContract:
         [line] = joined(parent)
         assert (line.node, line.first, line.last, line.reason) == ("here", 1, kept[0] - 1, Reason.FULL)
 
+    def test_a_thinned_child_gives_what_is_left_and_says_what_was_thinned(
+        self, start: Callable[..., CustodyJournal]
+    ) -> None:
+        child, parent = start(streams={"events": THIN}), start("gateway")
+        for number in range(1, 201):
+            child.append("events", entries(number, size=100))
+        child.follow("events", LINK)
+        for number in range(201, 401):
+            child.append("events", entries(number, size=100))
+        batch = given(child, after=0)
+        assert {part.reason for part in batch.missing} == {Reason.THINNED}
+        assert hand_over(child, parent) == 400
+        kept = numbers(child.read("events", limit=1000))
+        assert numbers(parent.read("here/events", limit=1000)) == kept
+        assert thinned(parent, "") == set(range(1, 401)) - set(kept)
+
     def test_a_child_that_joins_late_says_what_was_gone_before(self, start: Callable[..., CustodyJournal]) -> None:
         child, parent = start(streams={"events": TIGHT}), start("gateway")
         child.append("events", entries(1))
@@ -217,7 +234,7 @@ class CustodyContract:
     def test_where_nothing_waits_the_last_of_the_tree_keeps_the_newest(
         self, start: Callable[..., CustodyJournal]
     ) -> None:
-        parent = start("center", held=StreamSettings(max_bytes=5000))
+        parent = start("center", held=lambda _: StreamSettings(max_bytes=5000))
         for n in range(1, 21):
             parent.take([Batch("here", "events", (_incompressible(n),))])
         kept = [record.sequence for record in parent.read("here/events")]
@@ -288,6 +305,8 @@ class CustodyContract:
         hand_over(child, parent)
         [standing] = parent.standings(["here/events"], LINK)
         assert (standing.last, standing.acked, standing.balanced) == (40, 0, True)
+        came = numbers(parent.read("here/events"))
+        assert parent.standings(["here/events"], "") == [Standing("here", "events", 40, 0, len(came), 40 - len(came))]
 
     def test_nobody_appends_to_anothers_stream(self, start: Callable[..., CustodyJournal]) -> None:
         parent = start("gateway")
@@ -383,7 +402,7 @@ def _incompressible(sequence: int, size: int = 900) -> Packed:
     return Packed(sequence, sequence, pack([Entry("k", {"x": text}, time_ns=1)]))
 
 
-def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
+def custody_machine(open_journal: CustodyOpener, *, durable: bool, when_full: WhenFull = WhenFull.DROP_OLDEST) -> Any:
     """A child whose stream overflows, a parent with little room, and a wire between them that does what wires do."""
 
     class Machine(RuleBasedStateMachine):
@@ -401,7 +420,7 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
             return open_journal(
                 Path(self.folder.name) / node,
                 node=node,
-                streams={"events": StreamSettings(max_bytes=3000)},
+                streams={"events": StreamSettings(max_bytes=3000, when_full=when_full)},
                 clock=self.clock,
                 held_bytes=6000,
             )
@@ -473,9 +492,8 @@ def custody_machine(open_journal: CustodyOpener, *, durable: bool) -> Any:
             }
             kept = {record.sequence for record in self.child.read("events", limit=10_000)}
             mark = self.parent.mark("child", "events")
-            first = min(kept, default=len(self.produced) + 1)
             if self.child.follow("events", LINK):
-                assert set(range(mark + 1, first)) <= lost | kept
+                assert set(range(mark + 1, len(self.produced) + 1)) <= lost | kept
 
         def teardown(self) -> None:
             for journal in (self.child, self.parent):

@@ -24,6 +24,7 @@ class FlakyLink:
         port: Where clients connect.
         up: Whether the way is there.
         cuts: Connections that were cut.
+        carried: Bytes that went over it, of both directions together.
     """
 
     def __init__(self, port: int, *, lives: Callable[[], int | None] = lambda: None) -> None:
@@ -35,6 +36,7 @@ class FlakyLink:
         self.port: int = self._listening.getsockname()[1]
         self.up = True
         self.cuts = 0
+        self.carried = 0
 
     def cut(self) -> None:
         """Cuts every connection there is."""
@@ -78,6 +80,8 @@ class FlakyLink:
             while piece := one.recv(_PIECE_BYTES):
                 allowed = life.spend(len(piece))
                 other.sendall(piece[:allowed])
+                with self._lock:
+                    self.carried += allowed
                 if allowed < len(piece):
                     self.cuts += 1
                     break

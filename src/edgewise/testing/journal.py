@@ -13,6 +13,7 @@ simple model.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,7 @@ class JumpyClock(ManualClock):
 NOW_NS = ManualClock().time_ns()
 ROOMY = StreamSettings()
 TIGHT = StreamSettings(max_bytes=4096)
+THIN = StreamSettings(max_bytes=16_000, when_full=WhenFull.THIN)
 
 
 def entries(*numbers: int, size: int = 0) -> list[Entry]:
@@ -350,6 +352,71 @@ class JournalContract:
         claim = lent(journal, "late")
         assert [record.sequence for record in claim.records] == [21]
 
+    def test_a_full_stream_can_become_sparser_with_age(self, start: Callable[..., FullJournal]) -> None:
+        journal = start(events=THIN)
+        for number in range(1, 1001):
+            journal.append("events", entries(number, size=100))
+        kept = numbers(journal.read("events", limit=1000))
+        assert kept[0] == 1
+        assert kept == sorted(kept)
+        assert kept[-25:] == list(range(976, 1001))
+        ages = (0, 50, 100, 200, 400, 800)
+        between = [sum(low <= 1000 - n < high for n in kept) for low, high in itertools.pairwise(ages)]
+        density = [count / (high - low) for count, (low, high) in zip(between, itertools.pairwise(ages), strict=True)]
+        assert density == sorted(density, reverse=True)
+        assert all(between)
+        assert thinned(journal, "") == set(range(1, 1001)) - set(kept)
+
+    def test_consumers_of_a_thinned_stream_are_told_what_they_missed(self, start: Callable[..., FullJournal]) -> None:
+        journal = start(events=THIN)
+        for number in range(1, 31):
+            journal.append("events", entries(number, size=100))
+        claim = lent(journal, "link", limit=20)
+        journal.ack("events", "link", 10)
+        for number in range(31, 301):  # what is acknowledged goes first, then some of what is lent, and of what waits
+            journal.append("events", entries(number, size=100))
+        kept = set(numbers(journal.read("events", limit=1000)))
+        lost = thinned(journal, "link")
+        assert lost == set(range(11, 301)) - kept
+        assert lost & set(numbers(claim.records))
+        journal.ack("events", "link", 20)
+        got = numbers(lent(journal, "link", limit=1000).records)
+        assert got == sorted(number for number in kept if number > 20)
+        journal.ack("events", "link", got[-1])
+        delivered = 10 + len(kept & set(range(11, 301)))
+        assert Balance("here", "events", "link", 300, delivered, 0, len(lost)) in journal.audit()
+        assert numbers(lent(journal, "late", limit=1000).records) == sorted(kept)
+
+    def test_thinning_goes_where_that_leaves_no_room_as_far_as_it_must(self, start: Callable[..., FullJournal]) -> None:
+        journal = start(events=THIN)
+        journal.append("events", entries(1, size=9000))
+        journal.append("events", entries(2, size=100))
+        journal.append("events", entries(3, size=7000))
+        assert numbers(journal.read("events")) == [2, 3]
+        assert [(x.first, x.last, x.reason) for x in joined(journal)] == [(1, 1, Reason.FULL)]
+
+    def test_what_everybody_has_makes_room_before_anything_is_thinned(self, start: Callable[..., FullJournal]) -> None:
+        journal = start(events=THIN)
+        for number in range(1, 301):
+            journal.append("events", entries(number, size=100))
+            claim = lent(journal, "link")
+            journal.ack("events", "link", claim.last)
+        assert journal.losses() == []
+        kept = numbers(journal.read("events", limit=1000))
+        assert kept == list(range(kept[0], 301))
+
+    def test_blobs_of_thinned_records_are_let_go(
+        self, start: Callable[..., FullJournal], tmp_path: Path, clock: JumpyClock
+    ) -> None:
+        blobs = BlobStore(tmp_path / "blobs", max_bytes=1 << 20, clock=clock)
+        journal = start(blobs, events=THIN)
+        digests = [blobs.put(b"%d" % number) for number in range(200)]
+        for digest in digests:
+            journal.append("events", [Entry("k", {"x": "x" * 100}, (digest,))])
+        kept = {digest for record in journal.read("events", limit=1000) for digest in record.blobs}
+        assert {digest for digest in digests if blobs.stat(digest).held} == kept
+        assert len(kept) < 100
+
     def test_a_full_stream_can_make_its_producer_wait(self, start: Callable[..., FullJournal]) -> None:
         settings = StreamSettings(max_bytes=2048, when_full=WhenFull.BLOCK, block_timeout_s=0)
         journal = start(events=settings)
@@ -489,6 +556,20 @@ class JournalContract:
         assert (journal.audit(), journal.losses(), journal.read("events")) == before
         assert journal.append("events", entries(21)) == range(21, 22)
 
+    def test_a_thinned_stream_is_the_same_after_a_restart_and_goes_on(self, start: Callable[..., FullJournal]) -> None:
+        self._needs_disk()
+        journal = start(events=THIN)
+        last = 0
+        for _ in range(5):
+            for number in range(last + 1, last + 101):
+                journal.append("events", entries(number, size=100))
+            last += 100
+            before = (journal.audit(), journal.losses(), journal.read("events", limit=1000))
+            journal = start(events=THIN)
+            assert (journal.audit(), journal.losses(), journal.read("events", limit=1000)) == before
+            assert journal.verify() == 0
+        assert thinned(journal, "") == set(range(1, last + 1)) - set(numbers(before[2]))
+
     def test_sequences_go_on_after_a_restart_of_a_stream_that_lost_everything(
         self, start: Callable[..., FullJournal], clock: JumpyClock
     ) -> None:
@@ -548,6 +629,14 @@ class JournalContract:
     def _needs_disk(self) -> None:
         if not self.durable:
             pytest.skip("this journal keeps nothing on disk, and says so")
+
+
+def thinned(journal: FullJournal, consumer: str) -> set[int]:
+    """The sequences that the ledger tells a consumer were thinned, each of them once."""
+    lines = [loss for loss in journal.losses() if loss.consumer == consumer and loss.reason is Reason.THINNED]
+    told = [number for loss in lines for number in range(loss.first, loss.last + 1)]
+    assert len(told) == len(set(told)) == sum(loss.count for loss in lines)
+    return set(told)
 
 
 def joined(journal: FullJournal) -> list[Loss]:

@@ -26,10 +26,11 @@ from edgewise.errors import ClosedError, EdgewiseError
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.memory import MemoryJournal
 from edgewise.link.base import Join, Joined, UplinkSettings, Welcome, decode
-from edgewise.link.budget import Budget
+from edgewise.link.budget import Budget, BudgetSettings
 from edgewise.link.client import Client, Credentials, ask_authority
 from edgewise.link.reconnect import Phase
 from edgewise.link.reports import JournalReport, LinkReport, PipelineReport, Report, ResourceReport, Telling
+from edgewise.link.spending import Spending
 from edgewise.link.uplink import CONSUMER, Uplink
 from edgewise.trust.floor import TimeFloor
 from edgewise.trust.joining import JoinToken
@@ -232,8 +233,7 @@ class _SwarmNode:
             settings=UplinkSettings(gather_s=settings.gather_s),
             clock=clock,
             random=self.swarm.random,
-            budget=Budget(),
-            spent=lambda _: None,
+            spending=Spending(BudgetSettings(), budget=Budget(), keep=lambda _: None, clock=clock),
             told=self.welcomed,
             telling=telling,
         )

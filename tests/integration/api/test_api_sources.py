@@ -32,11 +32,9 @@ def kept(server: Any, count: int) -> list[dict[str, Any]]:
     """The newest readings of the journal, once the pipeline has worked on that many."""
     assert server.node.pipelines["boiler"].wait_next(count - 1, timeout_s=10) or count == 0
     reader = server.node.journal
-    for _ in range(500):
-        records = list(reader.read("readings", after=0, limit=1000))
-        if len(records) >= count:
-            return [{"time_ns": record.time_ns, **record.body} for record in records]
-    raise AssertionError(f"{len(records)} readings are in the journal")
+    assert count == 0 or reader.wait("readings", after=count - 1, timeout_s=30) >= count
+    records = reader.read("readings", limit=1000)
+    return [{"time_ns": record.time_ns, **record.body} for record in records]
 
 
 def test_one_reading_and_many_come_into_the_journal_with_their_times(boiler: Any) -> None:

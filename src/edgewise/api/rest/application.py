@@ -30,12 +30,14 @@ from edgewise.api.rest import (
     accounts,
     cameras,
     clips,
+    desired,
     devices,
     documents,
     events,
     models,
     nodes,
     people,
+    query,
     rules,
     session,
     sources,
@@ -44,6 +46,7 @@ from edgewise.api.rest import (
     why,
 )
 from edgewise.api.rest.context import Context, Streams
+from edgewise.api.rest.desk import Desk
 from edgewise.api.rest.telephone import Telephone
 from edgewise.api.wire import decode_json
 from edgewise.errors import EdgewiseError, InputError, NotFoundError, TooLargeError
@@ -61,10 +64,12 @@ _HANDLERS = (
     *rules.HANDLERS,
     *cameras.HANDLERS,
     *clips.HANDLERS,
+    *query.HANDLERS,
     *webrtc.HANDLERS,
     *sources.HANDLERS,
     *session.HANDLERS,
     *accounts.HANDLERS,
+    *desired.HANDLERS,
     *nodes.HANDLERS,
     *documents.HANDLERS,
 )
@@ -80,7 +85,16 @@ class StrictRequest(Request[Any, Any, Any]):
 
 def build(node: Node, *, guard: Guard, jobs: Jobs, metrics: Metrics) -> Litestar:
     """Makes the application."""
-    context = Context(node=node, guard=guard, jobs=jobs, metrics=metrics, streams=Streams(), telephone=Telephone(node))
+    desk = Desk(node.lake, node.settings.lake) if node.lake and node.settings.lake else None
+    context = Context(
+        node=node,
+        guard=guard,
+        jobs=jobs,
+        metrics=metrics,
+        streams=Streams(),
+        telephone=Telephone(node),
+        desk=desk,
+    )
     return Litestar(
         route_handlers=_HANDLERS,
         dependencies={"context": Provide(lambda: context, use_cache=True, sync_to_thread=False)},

@@ -127,15 +127,15 @@ class Seen(msgspec.Struct, frozen=True):
 @blocking
 def list_cameras(context: Injected) -> CameraList:
     """All pipelines, with what they see, hear or measure."""
-    return CameraList([_camera(context, name) for name in context.node.pipelines])
+    runners = context.node.pipelines
+    return CameraList([_camera(context, name, runner) for name, runner in runners.items()])
 
 
 @get("/v1/cameras/{name:str}", tags=_TAGS)
 @blocking
 def read_camera(name: FromPath[str], context: Injected) -> Camera:
     """One pipeline."""
-    context.node.pipeline(name)
-    return _camera(context, name)
+    return _camera(context, name, context.node.pipeline(name))
 
 
 @get("/v1/cameras/{name:str}/snapshot", tags=_TAGS, media_type="image/jpeg")
@@ -299,8 +299,7 @@ def _level_db(sound: Sound) -> float:
     return round(max(_SILENCE_DB, 10 * math.log10(power)), 1) if power > 0 else _SILENCE_DB
 
 
-def _camera(context: Context, name: str) -> Camera:
-    runner = context.node.pipelines[name]
+def _camera(context: Context, name: str, runner: PipelineRunner) -> Camera:
     state = runner.state()
     observation = runner.observation()
     recorder = context.node.clips.recorders.get(name)

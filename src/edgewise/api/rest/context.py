@@ -20,6 +20,7 @@ from edgewise.api.audit import PASSED
 from edgewise.api.guard import Guard, Pass
 from edgewise.api.jobs import Jobs
 from edgewise.api.metrics import Metrics
+from edgewise.api.rest.desk import Desk
 from edgewise.api.rest.telephone import Telephone
 from edgewise.api.wire import Scope
 from edgewise.errors import BusyError, ForbiddenError
@@ -88,6 +89,7 @@ class Context:
         metrics: What was counted.
         streams: Where endless answers wait.
         telephone: Live views by WebRTC.
+        desk: Asks the lake; None where the node keeps none.
     """
 
     node: Node
@@ -96,6 +98,7 @@ class Context:
     metrics: Metrics
     streams: Streams
     telephone: Telephone
+    desk: Desk | None
 
 
 def caller(request: Request[Any, Any, Any]) -> Principal | None:

@@ -16,11 +16,11 @@ from edgewise.api.rest.context import Context, Injected, blocking, require
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
 from edgewise.journal.custody import key_of
-from edgewise.node.node import AUDIT
+from edgewise.node.node import ADMINS_STREAMS
 from edgewise.types import Record
 
 _TAGS = ["events"]
-StreamName = Literal["events", "decisions", "readings", "audit"]
+StreamName = Literal["alarms", "events", "decisions", "readings", "audit", "queries"]
 MAX_LIMIT = 500
 # A filter looks at this many records at most before it answers with what it found.
 _MAX_SCANNED = 20_000
@@ -73,8 +73,8 @@ def list_events(
 ) -> EventList:
     """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``.
 
-    ``node`` names a node below this one: what came from it and is kept here. The stream ``audit`` needs the permission
-    ``admin``.
+    ``node`` names a node below this one: what came from it and is kept here. The streams ``audit`` and ``queries``
+    need the permission ``admin``.
     """
     _require(request, stream, context)
     if node not in {"", context.node.settings.node.name}:
@@ -119,7 +119,7 @@ async def follow_events(
 ) -> Stream:
     """New records of a stream as Server-Sent Events; ``Last-Event-ID`` resumes after that sequence.
 
-    The stream ``audit`` needs the permission ``admin``.
+    The streams ``audit`` and ``queries`` need the permission ``admin``.
     """
     _require(request, stream, context)
     if last_event_id and not (last_event_id.isascii() and last_event_id.isdigit()):
@@ -134,7 +134,7 @@ async def follow_events(
 
 
 def _require(request: Request[Any, Any, Any], stream: str, context: Context) -> None:
-    if stream == AUDIT:
+    if stream in ADMINS_STREAMS:
         require(request, Permission.ADMIN, now_ns=context.node.clock.time_ns())
 
 

@@ -24,6 +24,7 @@ export class ApiError extends Error {
  * @property {unknown} [json] A value to send as JSON.
  * @property {BodyInit} [body] A body to send as it is.
  * @property {AbortSignal} [signal]
+ * @property {(this: any, key: string, value: any, context?: {source?: string}) => any} [reviver] For `JSON.parse`.
  */
 
 /**
@@ -32,7 +33,7 @@ export class ApiError extends Error {
  * @param {Options} [options]
  * @returns {Promise<any>} The decoded body; null when there is none.
  */
-async function request(method, path, { json, body, signal } = {}) {
+async function request(method, path, { json, body, signal, reviver } = {}) {
   const headers = json === undefined ? {} : { "Content-Type": "application/json" };
   const payload = json === undefined ? body : JSON.stringify(json);
   let response;
@@ -44,7 +45,7 @@ async function request(method, path, { json, body, signal } = {}) {
   }
   if (!response.ok) throw await failure(response, path);
   const text = await response.text();
-  return text === "" ? null : JSON.parse(text);
+  return text === "" ? null : JSON.parse(text, reviver);
 }
 
 /**
@@ -239,6 +240,64 @@ export const getClip = (name, signal) => request("GET", `/v1/clips/${segment(nam
 /** @param {string} name @param {{download?: boolean}} [options] */
 export const clipVideoPath = (name, { download = false } = {}) =>
   `/v1/clips/${segment(name)}/video${download ? "?download=true" : ""}`;
+
+/**
+ * @typedef {Object} Column
+ * @property {string} name
+ * @property {string} type As SQL names it.
+ */
+
+/**
+ * @typedef {Object} QueryResult
+ * @property {Column[]} columns
+ * @property {any[][]} rows
+ * @property {boolean} truncated Whether there was more.
+ * @property {number} elapsed_s
+ */
+
+/**
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{tables: {name: string, columns: Column[], rows: number, files: number, bytes: number}[], bounds:
+ *   {max_rows: number, timeout_s: number, max_file_bytes: number}}>}
+ */
+export const getTables = (signal) => request("GET", "/v1/tables", { signal });
+
+/**
+ * Runs a query; aborting ends it on the node.
+ *
+ * @param {{sql: string, max_rows?: number, timeout_s?: number}} question
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<QueryResult>} Whole numbers that no float holds are BigInt, where the browser can tell them.
+ */
+export const runQuery = (question, signal) =>
+  request("POST", "/v1/query", { json: question, signal, reviver: exactly });
+
+/** @param {string} _key @param {any} value @param {{source?: string}} [context] */
+const exactly = (_key, value, context) =>
+  Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
+    ? BigInt(context.source)
+    : value;
+
+/**
+ * All rows of a query as a file.
+ *
+ * @param {string} sql
+ * @param {"csv" | "parquet"} format
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<{file: Blob, name: string}>}
+ */
+export async function exportQuery(sql, format, signal) {
+  const response = await fetch(`/v1/query/export${query({ format })}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ sql }),
+    signal,
+    credentials: "same-origin",
+  });
+  if (!response.ok) throw await failure(response);
+  const [, name] = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "") ?? [];
+  return { file: await response.blob(), name: name ?? `query.${format}` };
+}
 
 /** @param {string} name */
 export const cameraSnapshotPath = (name) => `/v1/cameras/${segment(name)}/snapshot`;

@@ -8,6 +8,7 @@ import { closeObservations } from "./observations.js";
 import { html, render, useErrorBoundary } from "./html.js";
 import { language, loadLanguage, preferredLanguage } from "./i18n/index.js";
 import { AccountsPage } from "./pages/accounts.js";
+import { DataPage } from "./pages/data.js";
 import { EventsPage } from "./pages/events.js";
 import { LivePage } from "./pages/live.js";
 import { LoginPage } from "./pages/login.js";
@@ -26,6 +27,7 @@ const PAGES = {
   events: EventsPage,
   people: PeoplePage,
   models: ModelsPage,
+  data: DataPage,
   nodes: NodesPage,
   system: SystemPage,
   accounts: AccountsPage,

@@ -39,7 +39,7 @@ class ReadingsSource:
         self.live = False
         self.dropped = 0
         self.unreadable = 0
-        self._capacity = settings.queue
+        self.capacity = settings.queue
         self._clock = clock
         self._number = 0
         self._waiting: deque[Reading] = deque()
@@ -77,16 +77,16 @@ class ReadingsSource:
             self._changed.notify_all()
 
     def _check_room(self, count: int) -> None:
-        if count > self._capacity:
+        if count > self.capacity:
             raise TooLargeError(
-                f"{count} readings at once, and {self.name!r} lets {self._capacity} wait",
+                f"{count} readings at once, and {self.name!r} lets {self.capacity} wait",
                 hint="Send fewer at once, or raise the source's queue.",
-                limit=self._capacity,
+                limit=self.capacity,
                 actual=count,
             )
-        if len(self._waiting) + count > self._capacity:
+        if len(self._waiting) + count > self.capacity:
             raise BusyError(
                 f"{len(self._waiting)} readings of {self.name!r} wait to be worked on",
                 hint="Send them again a little later.",
-                limit=self._capacity,
+                limit=self.capacity,
             )

@@ -73,7 +73,7 @@ function Latest({ index, label, value, format }) {
 }
 
 /** Changes with the system's light or dark, so that the chart is drawn anew. */
-function useColourScheme() {
+export function useColourScheme() {
   const query = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), []);
   const store = useMemo(
     () => ({
@@ -124,7 +124,7 @@ function settings(box, lines, { format, steps, height, small }) {
 }
 
 /** @param {number} low @param {number} high Leaves room above and below, also for a value that does not change. */
-function around(low, high) {
+export function around(low, high) {
   const room = (high - low) * 0.15 || Math.abs(high) * 0.1 || 1;
   return [low - room, high + room];
 }

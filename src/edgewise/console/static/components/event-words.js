@@ -7,6 +7,7 @@ import { formatNumber, hasText, t } from "../i18n/index.js";
 const LOOKS = {
   "face.known": { icon: "known", tone: "good" },
   "face.unknown": { icon: "stranger", tone: "warm" },
+  "alarm.raised": { icon: "warning", tone: "bad" },
   "decision.done": { icon: "check", tone: "good" },
   "decision.expired": { icon: "warning", tone: "warm" },
   "decision.failed": { icon: "warning", tone: "bad" },

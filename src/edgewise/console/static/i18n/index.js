@@ -108,6 +108,25 @@ export const formatDay = (timeNs) =>
     date(timeNs),
   );
 
+/** @param {number} timeMs Milliseconds since the Unix epoch. Day and time, in the browser's zone. */
+export const formatMoment = (timeMs) =>
+  new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" }).format(timeMs);
+
+/** @param {number} timeMs A short day, such as 30 Nov. */
+export const formatShortDay = (timeMs) =>
+  new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short" }).format(timeMs);
+
+/** @param {number} timeMs Hours and minutes. */
+export const formatClock = (timeMs) =>
+  new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(timeMs);
+
+/** @param {number | bigint} value Any number of a table: ten significant digits, whole ones in full, grouped from 10,000. */
+export const formatCell = (value) =>
+  new Intl.NumberFormat(locale(), {
+    useGrouping: "min2",
+    ...(Number.isInteger(Number(value)) ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 10 }),
+  }).format(value);
+
 /** @param {number} seconds */
 export function formatDuration(seconds) {
   const minutes = Math.floor(seconds / 60);

@@ -20,6 +20,7 @@ const FILTERS = {
   all: { stream: "events", kind: "" },
   known: { stream: "events", kind: "face.known" },
   strangers: { stream: "events", kind: "face.unknown" },
+  alarms: { stream: "alarms", kind: "" },
   clips: { stream: "events", kind: "clip.recorded" },
   actions: { stream: "decisions", kind: "" },
 };

@@ -1,9 +1,9 @@
-"""Children join, bring others, change their keys and are removed; each thing once, whoever asks."""
+"""Children join, bring others, change their keys and are removed; each thing once, in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from edgewise._lib.clock import ManualClock
 from edgewise._lib.state import StateSettings, open_state
 from edgewise.errors import AccessError, ConflictError, InputError, NotFoundError
 from edgewise.fleet.store import MIGRATIONS, FleetStore
+from edgewise.testing.postgres import PostgresServer
 from edgewise.trust import rotation
 from edgewise.trust.joining import JoinToken
 from edgewise.trust.keys import name_of
@@ -27,16 +28,39 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opened(request, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], FleetStore]]:
+    """Opens one more fleet on the same database, as another process would."""
+    settings = StateSettings()
+    if request.param == "postgresql":
+        import psycopg
+
+        running = request.getfixturevalue("server")
+        name = f"fleet_{abs(hash(tmp_path))}"
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        settings = StateSettings(url=f"{running.url}?options=-csearch_path%3D{name}")
+    fleets: list[FleetStore] = []
+
+    def open_one() -> FleetStore:
+        state = open_state(settings, tmp_path / "fleet.db", component="fleet", migrations=MIGRATIONS)
+        fleets.append(FleetStore(state, name="center", clock=clock))
+        return fleets[-1]
+
+    yield open_one
+    for fleet in fleets:
+        fleet.close()
+
+
 @pytest.fixture
-def fleet(tmp_path: Path, clock: ManualClock) -> Iterator[FleetStore]:
-    opened = open_fleet(tmp_path, clock)
-    yield opened
-    opened.close()
-
-
-def open_fleet(folder: Path, clock: ManualClock) -> FleetStore:
-    state = open_state(StateSettings(), folder / "fleet.db", component="fleet", migrations=MIGRATIONS)
-    return FleetStore(state, name="center", clock=clock)
+def fleet(opened: Callable[[], FleetStore]) -> FleetStore:
+    return opened()
 
 
 def key_of(number: int) -> Ed25519PrivateKey:
@@ -144,23 +168,21 @@ def test_a_removed_child_is_out_and_its_name_is_free(fleet: FleetStore) -> None:
     assert fleet.below("gateway") == ["gateway"]
 
 
-def test_all_of_it_is_there_after_a_restart(fleet: FleetStore, tmp_path: Path, clock: ManualClock) -> None:
+def test_all_of_it_is_there_after_a_restart(fleet: FleetStore, opened: Callable[[], FleetStore]) -> None:
     join(fleet, "gateway")
     fleet.announce("gateway", ["door"])
-    again = open_fleet(tmp_path, clock)
+    again = opened()
     assert again.children() == fleet.children()
     assert again.route("door") == "gateway"
-    again.close()
 
 
 def test_what_a_command_beside_the_node_changes_counts_from_the_next_look(
-    fleet: FleetStore, tmp_path: Path, clock: ManualClock
+    fleet: FleetStore, opened: Callable[[], FleetStore]
 ) -> None:
     stranger = join(fleet, "door")
-    command = open_fleet(tmp_path, clock)
+    command = opened()
     command.remove("door")
     token = invite(command)
-    command.close()
     assert not fleet.is_revoked(stranger.key)
     assert fleet.refresh()
     assert fleet.is_revoked(stranger.key)

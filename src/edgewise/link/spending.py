@@ -1,0 +1,71 @@
+"""One account of the link's bytes for all that calls the parent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edgewise._lib.clock import Clock
+from edgewise.link.budget import Budget, BudgetSettings, Priority
+
+_KEEP_S = 60.0  # it is kept this often: a crash forgets a minute of it
+
+
+class Spending:
+    """What was used of the day's bytes, and what is left. Safe for threads.
+
+    Two threads that ask at the same moment may together go past the bound, by one request.
+
+    Args:
+        settings: The bounds.
+        budget: What was used of today's before.
+        keep: Called now and then with what was used, to be kept for the next start.
+        clock: Time.
+    """
+
+    def __init__(
+        self, settings: BudgetSettings, *, budget: Budget, keep: Callable[[Budget], None], clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._keep = keep
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
+        self._keep_s = clock.monotonic() + _KEEP_S
+
+    def hear(self, time_s: float) -> None:
+        """The parent has stated the time, by which days are counted."""
+        self._ahead_s = time_s - self._clock.monotonic()
+
+    def spend(self, size: int) -> None:
+        """So many bytes went over the link, either way."""
+        now_s = self._clock.monotonic()
+        with self._lock:
+            self._budget = self._budget.spend(size, self._time_s())
+            due = now_s >= self._keep_s
+            if due:
+                self._keep_s = now_s + _KEEP_S
+        if due:
+            self.keep()
+
+    def left(self, priority: Priority) -> int | None:
+        """How many bytes something of a priority may still use today; None for any number."""
+        return self._budget.left(priority, self._settings, self._time_s())
+
+    @property
+    def used_today(self) -> int:
+        """Bytes of today's budget."""
+        return self._budget.spend(0, self._time_s()).used
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """This node's wall clock less its parent's; 0 before the parent stated the time."""
+        return self._clock.time_ns() / 1e9 - self._time_s() if self._ahead_s else 0.0
+
+    def keep(self) -> None:
+        """Has it kept now."""
+        self._keep(self._budget)
+
+    def _time_s(self) -> float:
+        return self._clock.monotonic() + self._ahead_s

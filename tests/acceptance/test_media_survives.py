@@ -1,0 +1,233 @@
+"""Pictures and films of a device go to the center by way of its gateway: whatever is killed or cut in the middle of
+one, each arrives byte for byte, goes over each link about once, and comes back when it is asked for.
+
+``EDGEWISE_MEDIA_KILLS`` sets how often each of the three is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from edgewise.journal.base import StreamSettings
+from edgewise.journal.blobs import BlobStore, read_blob
+from edgewise.journal.disk import DiskJournal
+from edgewise.journal.upstream import UpstreamMarks
+from edgewise.testing.flaky import FlakyLink
+from edgewise.testing.node import RunningNode
+from edgewise.types import Entry
+
+PATIENCE_S = 90.0
+KILLS = int(os.environ.get("EDGEWISE_MEDIA_KILLS", "1"))
+MIB = 1 << 20
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], *, every_s: float = 0.05) -> Any:
+    """Waits for something that other processes do."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(every_s)
+    pytest.fail("it did not happen in time")
+
+
+class Member:
+    """A node of the tree, in a folder and a process of its own."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir()
+        self.name = name
+        self.folder = folder
+        self.https = free_port()
+        (folder / "edgewise.yaml").write_text(
+            f"node: {{name: {name}, data: ./data, snapshot_bytes: {2 * MIB}}}\nhttp: {{port: 0}}\n"
+            f"https: {{host: 127.0.0.1, port: {self.https}}}\nparent: {{gather_s: 0.05}}\n"
+        )
+        self.node = RunningNode(folder)
+
+    @property
+    def blobs(self) -> Path:
+        return self.folder / "data" / "journal" / "blobs"
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def join(self, parent: Member, *, port: int) -> None:
+        self.command("join", f"https://127.0.0.1:{port}", parent.command("token", "create"))
+
+    def see(self, *contents: bytes, media_type: str = "image/jpeg") -> list[str]:
+        """Events with pictures, as a pipeline leaves them. The node must not run."""
+        journal = self.folder / "data" / "journal"
+        blobs = BlobStore(journal / "blobs", max_bytes=2 * MIB, bounds={"video/mp4": 4096 * MIB})
+        streams = {name: StreamSettings() for name in ("events", "decisions", "readings", "audit")}
+        with (
+            contextlib.closing(blobs),
+            contextlib.closing(DiskJournal(journal, node=self.name, streams=streams, blobs=blobs)) as opened,
+        ):
+            digests = []
+            for content in contents:
+                digests.append(blobs.put(content, media_type=media_type))
+                opened.append("events", [Entry("object.appeared", {"source": "yard"}, (digests[-1],))])
+        return digests
+
+    def has(self, digest: str) -> bool:
+        return any((self.blobs / digest[:2]).glob(f"{digest}*"))
+
+    def marked(self, *digests: str) -> bool:
+        """Whether it knows that its parent has these."""
+        with contextlib.closing(UpstreamMarks(self.blobs / "upstream.db")) as marks:
+            return marks.among(digests) == set(digests)
+
+    def receives(self) -> int:
+        """Bytes of the largest blob that is being received."""
+        sizes = [0]
+        for part in (self.folder / "data" / "journal" / "receiving").glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(part.stat().st_size)
+        return max(sizes)
+
+    def get(self, path: str) -> bytes:
+        return httpx.get(self.node.address + path, timeout=PATIENCE_S).raise_for_status().content
+
+
+class Tree:
+    """The three of them, with ways between them that can fail."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.center = Member(folder / "center", "center")
+        self.gateway = Member(folder / "gateway", "gateway")
+        self.device = Member(folder / "device", "device")
+        self.members = (self.center, self.gateway, self.device)
+        self.flaky = False
+
+        def life() -> int | None:
+            return chance.choice([20_000, 60_000, 200_000, 1_000_000]) if self.flaky else None
+
+        self.lower = FlakyLink(self.gateway.https, lives=life)
+        self.upper = FlakyLink(self.center.https, lives=life)
+
+    def start(self) -> None:
+        for member in self.members:
+            member.node.start()
+        self.gateway.join(self.center, port=self.upper.port)
+        self.device.join(self.gateway, port=self.lower.port)
+        self.device.node.kill()
+
+    def check(self, contents: list[bytes]) -> None:
+        """The center has exactly these, and nothing is left half-received."""
+        for content in contents:
+            digest = digest_of(content)
+            until(lambda digest=digest: self.center.has(digest))
+            assert read_blob(self.center.blobs, digest) == content
+        until(lambda: not any(member.receives() for member in self.members))
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, chance: random.Random) -> Iterator[Tree]:
+    tree = Tree(tmp_path, random.Random(chance.random()))
+    with tree.lower, tree.upper:
+        try:
+            tree.start()
+            yield tree
+        finally:
+            for member in reversed(tree.members):
+                member.node.kill()
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_a_device_saw_is_seen_at_the_center_and_comes_back_once_nobody_on_the_way_has_it(
+    tree: Tree, chance: random.Random
+) -> None:
+    pictures = [chance.randbytes(100_000) for _ in range(12)]
+    film = chance.randbytes(9 * MIB + 17)
+    digests = tree.device.see(*pictures) + tree.device.see(film, media_type="video/mp4")
+    before = tree.lower.carried, tree.upper.carried
+    tree.device.node.start()
+    tree.check([*pictures, film])
+    until(lambda: tree.device.marked(*digests) and tree.gateway.marked(*digests))
+    size = sum(map(len, pictures)) + len(film)
+    for link, start in ((tree.lower, before[0]), (tree.upper, before[1])):
+        carried = link.carried - start
+        print(f"{size} bytes of blobs, {carried} over the link: {carried / size - 1:.1%} more")
+        assert carried < 1.1 * size
+    assert tree.center.get(f"/v1/snapshots/{digests[0]}") == pictures[0]
+
+    for member in (tree.device, tree.gateway):
+        member.node.stop()
+        member.see(*(chance.randbytes(100_000) for _ in range(22)))  # what the parent has goes for it
+        assert not member.has(digests[0])
+        member.node.start()
+    assert tree.device.get(f"/v1/snapshots/{digests[0]}") == pictures[0]
+    assert tree.gateway.has(digests[0])  # it passed by there
+
+    (film_file,) = (tree.device.blobs / digests[-1][:2]).glob(f"{digests[-1]}*")
+    film_file.unlink()
+    assert tree.device.get(f"/v1/blobs/{digests[-1]}") == film
+
+
+def test_whoever_is_killed_in_the_middle_of_a_film_it_goes_on_at_the_byte(tree: Tree, chance: random.Random) -> None:
+    films = [chance.randbytes(60 * MIB) for _ in range(3 * KILLS)]
+    size = sum(map(len, films))
+    kills = 0
+    for film, victim in zip(films, [tree.device, tree.gateway, tree.center] * KILLS, strict=True):
+        receiver = tree.center if victim is tree.center else tree.gateway
+        tree.device.see(film, media_type="video/mp4")
+        tree.device.node.start()
+        there = until(lambda to=receiver: to.receives() if to.receives() > 4 * MIB else 0, every_s=0.002)
+        victim.node.kill()
+        kills += there < len(film)
+        assert receiver.receives() >= there  # what was taken stays
+        victim.node.start()
+        tree.check([film])
+        tree.device.node.stop()
+    for link in (tree.lower, tree.upper):
+        print(f"{kills} kills, {size} bytes of films, {link.carried} over the link: {link.carried / size - 1:.1%} more")
+        assert link.carried < 1.2 * size
+
+
+def test_whatever_is_cut_on_the_way_all_pictures_arrive(tree: Tree, chance: random.Random) -> None:
+    pictures = [chance.randbytes(chance.randrange(1, 90_000)) for _ in range(20)]
+    film = chance.randbytes(3 * MIB)
+    tree.device.see(*pictures)
+    tree.device.see(film, media_type="video/mp4")
+    tree.flaky = True
+    tree.device.node.start()
+    time.sleep(15)  # the cuts are what this is about, and they need their time
+    cuts = tree.lower.cuts + tree.upper.cuts
+    tree.flaky = False
+    tree.check([*pictures, film])
+    size = sum(map(len, pictures)) + len(film)
+    print(f"{cuts} cuts, {size} bytes, {tree.lower.carried} and {tree.upper.carried} over the links")
+    assert cuts > 3
