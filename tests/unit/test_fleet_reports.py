@@ -176,6 +176,8 @@ def test_a_child_tells_at_once_then_now_and_then_and_when_something_changes(cloc
     clock.advance(1)
     assert len(child.tells()) == 1
     child.phase = "failed"
+    assert child.tells() == []  # a second later: who flaps is not to fill the link
+    clock.advance(1)
     [told] = child.tells()
     assert told.reports[0].pipelines[0].phase == "failed"
     assert child.tells() == []
@@ -200,6 +202,7 @@ def test_a_gateway_passes_on_what_is_new_with_its_age_and_counts_before_those_be
     child = Child(clock, below=parent.book)
     assert len(child.tells()) == 1
     parent.take("door", Report("door"), counted=(Counted("door", Standing("door", "events", 1, 0, 1, 0)),))
+    clock.advance(1)
     [told] = child.tells()  # a new node is no small thing
     assert [report.node for report in told.reports] == ["gateway", "door"]
     assert [each.by for each in told.counted] == ["door"]
@@ -213,7 +216,7 @@ def test_a_gateway_passes_on_what_is_new_with_its_age_and_counts_before_those_be
     child.ends = {f"door/{number}": (1, 0) for number in range(MAX_COUNTED + 5)}
     parent.take("door", Report("door"))
     clock.advance(5)
-    first, second = child.tells()
+    first, second = child.tells()  # in one go
     assert (len(first.counted), len(first.reports)) == (MAX_COUNTED, 1)
     assert [report.node for report in second.reports] == ["gateway", "door"]
 
@@ -269,3 +272,12 @@ def test_reports_that_contradict_each_other_still_make_a_tree(parent: Parent) ->
 def test_the_node_that_looks_is_one_of_them() -> None:
     state = own_state(Report("center", resources=ResourceReport(disk_free_bytes=1)))
     assert (state.health.status, state.age_s, state.parent) == (Status.FAILING, 0.0, "")
+
+
+def test_a_report_that_is_too_long_is_kept_without_its_words(parent: Parent) -> None:
+    parent.join("door")
+    long = tuple(PipelineReport(f"p{number}", "failed", problem="x" * 256) for number in range(64))
+    parent.take("door", Report("door", version="1", pipelines=long))
+    kept = parent.book.newest()["door"].report
+    assert (kept.version, len(kept.pipelines), kept.pipelines[0].problem) == ("1", 64, "")
+    assert parent.seen() == {"door": Status.FAILING}
