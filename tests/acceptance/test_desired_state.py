@@ -149,7 +149,7 @@ def test_a_rule_and_a_pipeline_arrive_behind_the_gateway_and_what_is_the_same_is
     cameras = tree.device.cameras()
     assert set(cameras) == {"porch", "boiler"}
     assert cameras["porch"]["frames"] == before["frames"] + 1  # it went on: its count begins at 0 when it starts
-    shown = json.loads(tree.center.command("nodes", "show", "device", "--json"))
+    shown = json.loads(tree.center.command("nodes", "desired", "device", "--json"))
     assert shown["desired"]["document"] == document
     assert shown["differences"] == []
     assert tree.gateway.get("/v1/nodes/device/desired")["by"] == "center"
@@ -200,7 +200,7 @@ def test_a_bad_document_is_refused_where_it_is_set_and_one_that_does_not_fit_whe
     assert any("which is no device" in difference for difference in state["differences"])
     assert tree.device.rules() == ["good"]
     assert set(tree.device.cameras()) == {"porch"}
-    assert "siren" in tree.center.command("nodes", "show", "device", answer=1)
+    assert "siren" in tree.center.command("nodes", "desired", "device", answer=1)
 
 
 def test_a_step_that_fails_leaves_the_rest_and_is_told(tree: Tree) -> None:

@@ -1,6 +1,4 @@
-"""docs/fleet.md: its commands and settings are taken, its document is one, and what it says of statuses, sections and
-routes is so.
-"""
+"""The page on the fleet: its commands are taken, and what it says of statuses and routes is so."""
 
 from __future__ import annotations
 
@@ -12,17 +10,11 @@ import pytest
 
 from edgewise.accounts.permissions import ROUTES
 from edgewise.cli import app
-from edgewise.fleet.desired import write
 from edgewise.fleet.health import GONE, HOT_C, LATE, LOW_DISK_BYTES, Status
 from edgewise.fleet.selector import parse
-from edgewise.link.base import SECTIONS
 from edgewise.link.reports import EVERY_S, METERED_EVERY_S
-from edgewise.node.desired import combine
-from edgewise.node.desired import parse as parse_document
-from edgewise.node.settings import load
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
-ALLOWED, DOCUMENT = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^\$ edgewise (.*)$", PAGE, re.MULTILINE)
 
 
@@ -56,18 +48,3 @@ def test_the_routes_of_the_page_need_what_it_says() -> None:
         assert path
         for method in re.findall(r"[A-Z]{3,}(?=[`\s])", words.replace("NAME", "")):
             assert known[method, re.sub(r"\{\w+\}", "{}", path[0])] == permission
-
-
-def test_the_document_of_the_page_counts_on_a_node_that_allows_it(tmp_path: Path) -> None:
-    file = tmp_path / "edgewise.yaml"
-    file.write_text(f"{ALLOWED}devices: {{lamp: {{kind: light}}}}\n")
-    own = load(file, environment={})
-    combined = combine(own, write(parse_document(DOCUMENT, file="press.yaml")), by="center")
-    assert combined.refused == ()
-    assert set(combined.settings.pipelines) == {"gate", "boiler"}
-    assert [rule.name for rule in combined.settings.rules] == ["light"]
-
-
-def test_the_table_names_all_that_a_parent_may_set() -> None:
-    table = PAGE.partition("| section |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(SECTIONS)

@@ -57,7 +57,7 @@ def test_thousands_wait_in_no_thread_and_only_who_has_news_is_answered() -> None
         before = threading.active_count()
         tasks = {name: asyncio.create_task(hands.wait(name, "old", run=run)) for name in names}
         await waiting(hands, len(names))
-        assert threading.active_count() == before
+        assert threading.active_count() <= before  # others may end meanwhile
         threading.Thread(target=wishes.change, args=("n7",)).start()
         assert await asyncio.wait_for(tasks["n7"], 10) == Handed("new of n7")
         assert sum(task.done() for task in tasks.values()) == 1

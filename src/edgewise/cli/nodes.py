@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +15,13 @@ from edgewise._lib.clock import SystemClock
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
 from edgewise.cli.token import opened_fleet
-from edgewise.errors import InputError
+from edgewise.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgewise.fleet.census import NodeState
-    from edgewise.fleet.desired import Desired
-    from edgewise.fleet.wishes import State, WishStore
+    from edgewise.fleet.wishes import WishStore
     from edgewise.link.reports import Report
     from edgewise.node.settings import Settings
 
@@ -64,6 +64,72 @@ def list_(*, where: Where = "", config: ConfigFile = None, json: JsonFlag = Fals
             output.note(
                 f"[{_DOTS[node.health.status]}]●[/] {node.name}{escape(_of(reason.what))}: {escape(reason.message)}"
             )
+
+
+@app.command
+def show(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> None:
+    """Show a node: how it is, what it runs and what it uses, by its newest report."""
+    node = next((node for node in _selected(config, "") if node.name == name), None)
+    if node is None:
+        raise NotFoundError(f"No node is named {name!r}", hint="See: edgewise nodes list", kind="node", name=name[:64])
+    if json:
+        output.show_json({**_facts(node), "report": node.report})
+        return
+    rows = [("child of", node.parent), ("status", node.health.status.value), ("last seen", _seen(node))]
+    rows += [(f"  {reason.what or reason.why.value}", reason.message) for reason in node.health.reasons]
+    rows += [("labels", _labels(node))]
+    rows += [("joined", output.moment(node.joined_ns))] if node.joined_ns else []
+    output.show_table((node.name, ""), [*rows, *(_described(node.report) if node.report else [])])
+    if node.report and node.report.pipelines:
+        output.show_table(
+            ("pipeline", "phase", "rate", "problem"),
+            [(each.name, each.phase, f"{each.rate:.1f}/s", each.problem) for each in node.report.pipelines],
+            title="",
+        )
+
+
+@app.command
+def tree(*, where: Where = "", config: ConfigFile = None) -> None:
+    """Draw the tree of nodes, with how each is. With a selector, the others are drawn faintly."""
+    from rich.tree import Tree
+
+    from edgewise.fleet.selector import parse
+
+    selector = parse(where)
+    settings = load_settings(config)
+    nodes = _selected(config, "")
+    drawn: dict[str, Tree] = {settings.node.name: Tree(f"[bold]{settings.node.name}[/]")}
+    waiting = list(nodes)
+    while waiting:  # parents before their children
+        ready = [node for node in waiting if node.parent in drawn]
+        for node in ready:
+            drawn[node.name] = drawn[node.parent].add(_line(node, faint=not selector.matches(node.labels)))
+        waiting = [node for node in waiting if node.name not in drawn]
+        if not ready:
+            break
+    output.out().print(drawn[settings.node.name])
+
+
+@app.command
+def label(name: str, /, *labels: str, config: ConfigFile = None) -> None:
+    """Note labels about a child: KEY=VALUE sets one, KEY- removes it.
+
+    Parameters
+    ----------
+    name:
+        The child.
+    labels:
+        Such as site=hall role=camera old-
+    """
+    from edgewise.node.parenting import label as change
+
+    if not labels:
+        raise InputError("Which labels?", hint=f"edgewise nodes label {name} site=hall old-")
+    changes = dict(map(_change, labels))
+    with opened_fleet(config) as fleet:
+        now = change(fleet, name, changes)
+    written = ", ".join(f"{key}={value}" for key, value in sorted(now.items()))
+    output.out().print(f"{name}: {written or 'no labels'}", markup=False)
 
 
 @app.command(name="set")
@@ -116,108 +182,40 @@ def set_(
 
 
 @app.command
-def show(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> int:
-    """Show a node below this one: how it is, what it runs and uses; what it is to have, and what of that is not so.
+def desired(name: str, /, *, config: ConfigFile = None, json: JsonFlag = False) -> int:
+    """Show what a node below this one is to have, what it made of it, and what is not so.
 
     Ends with exit code 1 when something is not as wanted.
     """
     import msgspec
+    import yaml
 
     from edgewise.node.desired import differences
 
-    node = next((node for node in _selected(config, "") if node.name == name), None)
     with _wishes(load_settings(config)) as wishes:
-        desired, state = wishes.desired(name), wishes.state(name)
-    found = differences(desired, state.report if state else None)
+        wanted, state = wishes.desired(name), wishes.state(name)
+    found = differences(wanted, state.report if state else None)
     if json:
         output.show_json(
             {
-                **(_facts(node) if node else {}),
                 "node": name,
-                "report": node.report if node else None,
-                "desired": {**msgspec.to_builtins(desired), "document": desired.sections, "digest": desired.digest},
+                "desired": {**msgspec.to_builtins(wanted), "document": wanted.sections, "digest": wanted.digest},
                 "reported": state.report if state else None,
                 "heard_ns": state.heard_ns if state else 0,
                 "differences": found,
             }
         )
         return 1 if found else 0
-    if node:
-        _show_state(node)
-    _show_wanted(desired, state, found)
-    return 1 if found else 0
-
-
-def _show_state(node: NodeState) -> None:
-    rows = [("child of", node.parent), ("status", node.health.status.value), ("last seen", _seen(node))]
-    rows += [(f"  {reason.what or reason.why.value}", reason.message) for reason in node.health.reasons]
-    rows += [("labels", _labels(node))]
-    rows += [("joined", output.moment(node.joined_ns))] if node.joined_ns else []
-    output.show_table((node.name, ""), [*rows, *(_described(node.report) if node.report else [])])
-    if node.report and node.report.pipelines:
-        output.show_table(
-            ("pipeline", "phase", "rate", "problem"),
-            [(each.name, each.phase, f"{each.rate:.1f}/s", each.problem) for each in node.report.pipelines],
-        )
-
-
-def _show_wanted(desired: Desired, state: State | None, found: Sequence[str]) -> None:
-    import yaml
-
-    if desired.sections:
-        output.note(f"[dim]revision {desired.revision} of {desired.by}[/]")
-        output.out().print(yaml.safe_dump(desired.sections, sort_keys=False, allow_unicode=True), markup=False)
+    if wanted.sections:
+        output.note(f"[dim]revision {wanted.revision} of {wanted.by}[/]")
+        output.out().print(yaml.safe_dump(wanted.sections, sort_keys=False, allow_unicode=True), markup=False)
     else:
         output.note("Nothing is wanted of it.")
     for difference in found:
         output.out().print(difference, markup=False)
     if not found and state:
-        at = datetime.datetime.fromtimestamp(state.report.time_ns / 1e9).astimezone()
-        output.note(f"[green]It is so[/], since {at:%Y-%m-%d %H:%M:%S}.")
-
-
-@app.command
-def tree(*, where: Where = "", config: ConfigFile = None) -> None:
-    """Draw the tree of nodes, with how each is. With a selector, the others are drawn faintly."""
-    from rich.tree import Tree
-
-    from edgewise.fleet.selector import parse
-
-    selector = parse(where)
-    settings = load_settings(config)
-    nodes = _selected(config, "")
-    drawn: dict[str, Tree] = {settings.node.name: Tree(f"[bold]{settings.node.name}[/]")}
-    waiting = list(nodes)
-    while waiting:  # parents before their children
-        ready = [node for node in waiting if node.parent in drawn]
-        for node in ready:
-            drawn[node.name] = drawn[node.parent].add(_line(node, faint=not selector.matches(node.labels)))
-        waiting = [node for node in waiting if node.name not in drawn]
-        if not ready:
-            break
-    output.out().print(drawn[settings.node.name])
-
-
-@app.command
-def label(name: str, /, *labels: str, config: ConfigFile = None) -> None:
-    """Note labels about a child: KEY=VALUE sets one, KEY- removes it.
-
-    Parameters
-    ----------
-    name:
-        The child.
-    labels:
-        Such as site=hall role=camera old-
-    """
-    from edgewise.node.parenting import label as change
-
-    if not labels:
-        raise InputError("Which labels?", hint=f"edgewise nodes label {name} site=hall old-")
-    changes = dict(map(_change, labels))
-    with opened_fleet(config) as fleet:
-        now = change(fleet, name, changes)
-    written = ", ".join(f"{key}={value}" for key, value in sorted(now.items()))
-    output.out().print(f"{name}: {written or 'no labels'}", markup=False)
+        output.note(f"[green]It is so[/], since {output.moment(state.report.time_ns)}.")
+    return 1 if found else 0
 
 
 @contextlib.contextmanager

@@ -13,17 +13,7 @@ from msgspec import structs
 
 from edgewise._lib.clock import Clock
 from edgewise.journal import blocks, custody, retention
-from edgewise.journal.base import (
-    Batch,
-    Missing,
-    Packed,
-    Pointer,
-    Reason,
-    Standing,
-    StreamSettings,
-    Totals,
-    WhenFull,
-)
+from edgewise.journal.base import Batch, Missing, Packed, Pointer, Reason, Standing, StreamSettings, Totals, WhenFull
 from edgewise.journal.codec import Codec, Payload
 from edgewise.journal.cursors import Cursor
 from edgewise.journal.database import Database

@@ -300,6 +300,13 @@ class Upkeep(Protocol):
         ...
 
 
+class Pointers(Protocol):
+    """Optional ability: telling which records a blob is kept for."""
+
+    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
+        """For each of these blobs the streams whose kept records point to it."""
+
+
 class Counting(Protocol):
     """Optional ability: counting a part of what ``audit`` counts, for who asks often."""
 
@@ -313,14 +320,6 @@ class Counting(Protocol):
 
     def totals(self) -> Totals:
         """Of all streams together."""
-        ...
-
-
-class Pointers(Protocol):
-    """Optional ability: telling which records a blob is kept for."""
-
-    def pointers(self, digests: Sequence[str]) -> list[list[Pointer]]:
-        """For each of these blobs the streams whose kept records point to it."""
         ...
 
 

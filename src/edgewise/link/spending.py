@@ -21,6 +21,9 @@ class Spending:
         budget: What was used of today's before.
         keep: Called now and then with what was used, to be kept for the next start.
         clock: Time.
+
+    Attributes:
+        heard: Whether the parent has stated the time.
     """
 
     def __init__(
@@ -32,17 +35,19 @@ class Spending:
         self._clock = clock
         self._lock = threading.Lock()
         self._ahead_s = 0.0  # the parent's wall clock less this monotonic one
+        self.heard = False
         self._keep_s = clock.monotonic() + _KEEP_S
 
     def hear(self, time_s: float) -> None:
         """The parent has stated the time, by which days are counted."""
         self._ahead_s = time_s - self._clock.monotonic()
+        self.heard = True
 
     def spend(self, size: int) -> None:
         """So many bytes went over the link, either way."""
         now_s = self._clock.monotonic()
         with self._lock:
-            self._budget = self._budget.spend(size, self._time_s())
+            self._budget = self._budget.spend(size, self.time_s)
             due = now_s >= self._keep_s
             if due:
                 self._keep_s = now_s + _KEEP_S
@@ -51,21 +56,18 @@ class Spending:
 
     def left(self, priority: Priority) -> int | None:
         """How many bytes something of a priority may still use today; None for any number."""
-        return self._budget.left(priority, self._settings, self._time_s())
+        return self._budget.left(priority, self._settings, self.time_s)
 
     @property
     def used_today(self) -> int:
         """Bytes of today's budget."""
-        return self._budget.spend(0, self._time_s()).used
-
-    @property
-    def clock_ahead_s(self) -> float:
-        """This node's wall clock less its parent's; 0 before the parent stated the time."""
-        return self._clock.time_ns() / 1e9 - self._time_s() if self._ahead_s else 0.0
+        return self._budget.spend(0, self.time_s).used
 
     def keep(self) -> None:
         """Has it kept now."""
         self._keep(self._budget)
 
-    def _time_s(self) -> float:
+    @property
+    def time_s(self) -> float:
+        """The parent's time, as far as it is known: seconds since the Unix epoch."""
         return self._clock.monotonic() + self._ahead_s

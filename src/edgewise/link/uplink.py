@@ -130,7 +130,7 @@ class Uplink:
     @property
     def clock_ahead_s(self) -> float:
         """This node's wall clock less its parent's; 0 before the first welcome."""
-        return self._spending.clock_ahead_s
+        return self._clock.time_ns() / 1e9 - self._spending.time_s if self._spending.heard else 0.0
 
     def ends(self) -> dict[str, tuple[int, int]]:
         """How far each stream that goes up goes, and how far the parent has it."""

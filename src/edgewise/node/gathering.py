@@ -15,6 +15,7 @@ from edgewise.errors import BusyError, ClosedError, EdgewiseError
 from edgewise.journal.base import StreamState
 from edgewise.journal.custody import key_of
 from edgewise.node.landing import Kept
+from edgewise.node.organs import PIPELINE
 from edgewise.pipeline.base import Measured
 from edgewise.pipeline.sources.below import BelowSource
 from edgewise.types import Record
@@ -41,7 +42,7 @@ class Gathering:
         self._journal = journal
         self._source = source
         self._node = node
-        self._consumer = f"pipeline/{source.name}"
+        self._consumer = f"{PIPELINE}{source.name}"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"gathering for {source.name}", daemon=True)
 

@@ -137,6 +137,7 @@ class Node:
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock, fetch=self._fetch)
             opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
+            organs.forget_consumers(settings, self.journal)
             self.parenting: Parenting | None = None
             if settings.https:
                 self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)

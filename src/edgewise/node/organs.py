@@ -19,6 +19,7 @@ from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings, WhenFull
+from edgewise.journal.custody import key_of
 from edgewise.lake.base import LakeSettings
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
@@ -26,6 +27,7 @@ from edgewise.node.kin import link_folder
 from edgewise.node.library import default_cache, session_options
 from edgewise.node.repository import ModelRepository
 from edgewise.node.settings import STREAMS, Settings
+from edgewise.pipeline.sources.below import BelowSettings
 
 if TYPE_CHECKING:
     from edgewise.accounts.directory import Directory
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
 
 _CLOCK = SystemClock()
 ACCOUNTS = "accounts.db"
+
+
+PIPELINE = "pipeline/"
+"""How the consumer of a pipeline begins that takes readings of the nodes below."""
 
 
 def data_folder(settings: Settings) -> Path:
@@ -139,6 +145,27 @@ def open_cipher(settings: Settings) -> Cipher | None:
 
     journal = settings.journal
     return cipher.open_cipher(journal.key_file, older=journal.old_key_files) if journal.key_file else None
+
+
+def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
+    """Forgets consumers that the settings no longer name, so that nothing waits for them: a parent that was left, a
+    lake that is not kept any more, pipelines that are gone. Should one come back, its other side knows how far it got.
+    """
+    gathering = {
+        f"{PIPELINE}{name}"
+        for name, pipeline in settings.pipelines.items()
+        if isinstance(pipeline.source, BelowSettings)
+    }
+    for balance in journal.audit():
+        name = balance.consumer
+        gone = (
+            (name == "parent" and link_folder(settings).membership is None)
+            or (name == "lake" and settings.lake is None)
+            or (name.startswith(PIPELINE) and name not in gathering)
+        )
+        if gone:
+            own = balance.node == settings.node.name
+            journal.forget(balance.stream if own else key_of(balance.node, balance.stream), name)
 
 
 def read_journal(settings: Settings) -> DiskReader:

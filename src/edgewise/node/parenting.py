@@ -145,10 +145,10 @@ class Parenting:
 
     def close(self) -> None:
         """Keeps what was reported, and lets the databases go, and what is being received."""
+        self.blobs.close()
         with contextlib.suppress(EdgewiseError):  # it is told again
             self.reports.keep(at_once=True)
         self.reports.close()
-        self.blobs.close()
         self.fleet.close()
 
     def _forget_strangers(self) -> None:

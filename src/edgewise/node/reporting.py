@@ -32,15 +32,18 @@ _ENDS_HERE = -1
 def make_telling(node: Node) -> Telling:
     """What tells the node's parent how it is."""
 
+    def goes_up() -> Mapping[str, tuple[int, int]]:
+        links = node.links  # renewed when the settings of the way up change
+        return links.uplink.ends() if links else {}
+
     def ends() -> Mapping[str, tuple[int, int]]:
-        goes_up = node.links.uplink.ends() if node.links else {}
-        return {**_stays(node, goes_up), **goes_up}
+        up = goes_up()
+        return {**_stays(node, up), **up}
 
     def count(streams: Collection[str]) -> Iterable[Standing]:
-        goes_up = node.links.uplink.ends() if node.links else {}
-        here = [key for key in streams if key not in goes_up]
-        yield from node.journal.standings([key for key in streams if key in goes_up], CONSUMER)
-        yield from node.journal.standings(here, "")
+        up = goes_up()
+        yield from node.journal.standings([key for key in streams if key in up], CONSUMER)
+        yield from node.journal.standings([key for key in streams if key not in up], "")
 
     metered = node.settings.parent.budget.metered
     return Telling(
@@ -74,11 +77,11 @@ def make_report(node: Node) -> Report:
     )
 
 
-def _stays(node: Node, goes_up: Collection[str]) -> dict[str, tuple[int, int]]:
+def _stays(node: Node, up: Collection[str]) -> dict[str, tuple[int, int]]:
     """Streams of nodes below that end here: what those handed over is looked for here then, and not further up."""
     own = node.settings.node.name
     held = {key_of(each.node, each.stream): each for each in node.journal.streams() if each.node != own}
-    return {key: (each.last, _ENDS_HERE) for key, each in held.items() if key not in goes_up}
+    return {key: (each.last, _ENDS_HERE) for key, each in held.items() if key not in up}
 
 
 def _pipelines(node: Node) -> Iterable[PipelineReport]:

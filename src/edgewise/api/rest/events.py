@@ -73,8 +73,8 @@ def list_events(
 ) -> EventList:
     """Records of a stream, newest first; ``kind`` may be a pattern such as ``face.*``.
 
-    ``node`` names a node below this one: what came from it and is kept here. The streams ``audit`` and ``queries``
-    need the permission ``admin``.
+    ``node`` names a node below this one: what came from it and is kept here. The streams ``audit`` and ``queries`` need
+    the permission ``admin``.
     """
     _require(request, stream, context)
     if node not in {"", context.node.settings.node.name}:
