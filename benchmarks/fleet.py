@@ -5,8 +5,8 @@ That is the time from a record's append to the center's answer (p99), on two cor
 The center is ``edgewise up`` in a process of its own; the children are ``edgewise simulate`` in another: real TLS, keys
 and proofs, journals in memory, one reading each 5 seconds, a report each 15. Both share the two cores. Of each size it
 shows the time from append to answer (0.1 s of it the children wait for others to travel with), how long answers took,
-cores that the center used from the first to join to the last to come back, memory of both, and how all of them came back
-after their connections broke at once.
+cores that the center used from the first to join to the last to come back, memory of both, and how all of them came
+back after their connections broke at once.
 
 Run: ``python benchmarks/fleet.py [--sizes 200,500,2000] [--seconds 30] [--rate 0.2]``
 """
