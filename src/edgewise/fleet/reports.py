@@ -20,7 +20,7 @@ from edgewise._lib.state import Row, State
 from edgewise.errors import EdgewiseError
 from edgewise.journal.base import Standing
 from edgewise.link.reports import (
-    MAX_COUNTED,
+    COUNTED_BYTES,
     MAX_REPORT_BYTES,
     MAX_REPORTS,
     MAX_TOLD_BYTES,
@@ -40,7 +40,6 @@ KEEP_S = 30.0
 _SQL = read_statements(Path(__file__).with_name("reported.sql"))
 _HISTORY = 40  # samples of processor and memory: ten minutes
 _MAX_STREAMS = 1 << 17  # counted of all nodes together, as many as a journal has
-_COUNTED_BYTES = 96
 _MAX_REFUSED = 16
 _MAX_BYTES = 64 << 20  # of all reports
 _SLICE = 100  # rows of a transaction, so that who forgets a node does not wait for thousands
@@ -327,15 +326,14 @@ def _words(report: Report) -> tuple[object, ...]:
 
 def _fitting(fresh: Sequence[Report | Counted]) -> int:
     """How many of them one request takes."""
-    size = reports = counted = 0
+    size = reports = 0
     for number, each in enumerate(fresh):
         if isinstance(each, Report):
             reports += 1
             size += len(msgspec.msgpack.encode(each))
         else:
-            counted += 1
-            size += _COUNTED_BYTES
-        if number and (size > MAX_TOLD_BYTES or reports >= MAX_REPORTS or counted > MAX_COUNTED // 2):
+            size += COUNTED_BYTES
+        if number and (size > MAX_TOLD_BYTES or reports >= MAX_REPORTS):
             return number
     return len(fresh)
 

@@ -36,11 +36,17 @@ METERED_EVERY_S = 300.0
 MAX_REPORT_BYTES = 16 * 1024
 """Of a report that is longer its parent keeps no models and no words on what is wrong."""
 
-MAX_TOLD_BYTES = 512 * 1024
-"""Of one request about so much; the rest goes with the next."""
+COUNTED_BYTES = 256
+"""Of what was counted of a stream, with the longest names."""
+
+MAX_TOLD_BYTES = 448 * 1024
+"""What nodes below told: of one request about so much; the rest goes with the next."""
+
+MAX_OWN_COUNTED = 1536
+"""What a node counted itself, of one request. With the above it fits into what a parent takes."""
 
 MAX_REPORTS = 4096
-MAX_COUNTED = 8192
+MAX_COUNTED = 4096
 
 _Word = Annotated[str, Meta(max_length=64)]
 _Text = Annotated[str, Meta(max_length=256)]
@@ -265,9 +271,9 @@ class Telling:
         ends = dict(self._ends())
         changed = [key for key, end in ends.items() if self._told_ends.get(key) != end]
         report = self._report()
-        part = changed[:MAX_COUNTED]
+        part = changed[:MAX_OWN_COUNTED]
         own = tuple(Counted(report.node, standing) for standing in self._count(part))
-        alone = len(changed) > len(part) or len(own) + len(page.counted) > MAX_COUNTED
+        alone = len(changed) > len(part)
         if alone:
             ask(Told((report,), own))
         else:
