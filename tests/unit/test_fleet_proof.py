@@ -124,6 +124,25 @@ def test_a_node_that_handed_over_what_the_next_one_does_not_have_is_found_out() 
     assert "handed over up to 8" in line.problems[0]
 
 
+def test_a_stream_that_ends_at_a_gateway_is_looked_for_there() -> None:
+    """The gateway sends on what it made of readings instead of them."""
+    tree = Tree()
+    tree.append(4)
+    tree.hand_over("device", "gateway", heard=True)
+    tree.append(1)
+    came = tree.journals["gateway"].mark("device", "events")
+    device, gateway = (tree.journals[name] for name in ("device", "gateway"))
+    counted = [
+        *(Counted("device", each) for each in device.standings(["events"], "parent")),
+        *(Counted("gateway", each) for each in gateway.standings(["device/events"], "")),
+    ]
+    proof = prove(tree.journals["center"].audit(), counted, root="center", parents=PARENTS, ages={})
+    [line] = [line for line in proof.lines if line.node == "device"]
+    assert proof.balanced
+    assert (line.produced, line.here) == (5, 0)
+    assert line.at == (Hop("gateway", came), Hop("device", 5 - came))
+
+
 @given(
     acked=st.integers(0, 50),
     pending=st.integers(0, 50),

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgewise._lib.clock import ManualClock
@@ -17,7 +18,8 @@ from edgewise.fleet.health import Status, Why
 from edgewise.fleet.reports import KEEP_S, ReportBook
 from edgewise.fleet.store import FleetStore
 from edgewise.journal.base import Standing
-from edgewise.link.reports import MAX_COUNTED, Counted, Noted, PipelineReport, Report, ResourceReport, Telling, Told
+from edgewise.link.base import MAX_BODY_BYTES
+from edgewise.link.reports import MAX_OWN_COUNTED, Counted, Noted, PipelineReport, Report, ResourceReport, Telling, Told
 from edgewise.trust.proof import Stranger
 
 JOURNAL = "cd" * 16
@@ -176,6 +178,8 @@ def test_a_child_tells_at_once_then_now_and_then_and_when_something_changes(cloc
     clock.advance(1)
     assert len(child.tells()) == 1
     child.phase = "failed"
+    assert child.tells() == []  # a second later: who flaps is not to fill the link
+    clock.advance(1)
     [told] = child.tells()
     assert told.reports[0].pipelines[0].phase == "failed"
     assert child.tells() == []
@@ -200,6 +204,7 @@ def test_a_gateway_passes_on_what_is_new_with_its_age_and_counts_before_those_be
     child = Child(clock, below=parent.book)
     assert len(child.tells()) == 1
     parent.take("door", Report("door"), counted=(Counted("door", Standing("door", "events", 1, 0, 1, 0)),))
+    clock.advance(1)
     [told] = child.tells()  # a new node is no small thing
     assert [report.node for report in told.reports] == ["gateway", "door"]
     assert [each.by for each in told.counted] == ["door"]
@@ -210,11 +215,11 @@ def test_a_gateway_passes_on_what_is_new_with_its_age_and_counts_before_those_be
     [told] = child.tells()
     assert [(report.node, report.age_s) for report in told.reports[1:]] == [("door", 4.0)]
     clock.advance(1)
-    child.ends = {f"door/{number}": (1, 0) for number in range(MAX_COUNTED + 5)}
+    child.ends = {f"door/{number}": (1, 0) for number in range(MAX_OWN_COUNTED + 5)}
     parent.take("door", Report("door"))
     clock.advance(5)
-    first, second = child.tells()
-    assert (len(first.counted), len(first.reports)) == (MAX_COUNTED, 1)
+    first, second = child.tells()  # in one go
+    assert (len(first.counted), len(first.reports)) == (MAX_OWN_COUNTED, 1)
     assert [report.node for report in second.reports] == ["gateway", "door"]
 
 
@@ -269,3 +274,31 @@ def test_reports_that_contradict_each_other_still_make_a_tree(parent: Parent) ->
 def test_the_node_that_looks_is_one_of_them() -> None:
     state = own_state(Report("center", resources=ResourceReport(disk_free_bytes=1)))
     assert (state.health.status, state.age_s, state.parent) == (Status.FAILING, 0.0, "")
+
+
+def test_a_report_that_is_too_long_is_kept_without_its_words(parent: Parent) -> None:
+    parent.join("door")
+    long = tuple(PipelineReport(f"p{number}", "failed", problem="x" * 256) for number in range(64))
+    parent.take("door", Report("door", version="1", pipelines=long))
+    kept = parent.book.newest()["door"].report
+    assert (kept.version, len(kept.pipelines), kept.pipelines[0].problem) == ("1", 64, "")
+    assert parent.seen() == {"door": Status.FAILING}
+
+
+def test_the_most_that_a_node_can_tell_fits_into_what_a_parent_takes(parent: Parent, clock: ManualClock) -> None:
+    parent.join("gateway")
+    names = [f"{number:04}" + "n" * 60 for number in range(3000)]
+    words = tuple(PipelineReport("门" * 64, "p" * 64, 1e300, "门" * 256) for _ in range(64))
+    for name in names:
+        standing = Standing(name, "s" * 64, 2**40, 2**40, 2**40, 2**40)
+        parent.take("gateway", Report(name, pipelines=words[:9]), counted=(Counted(name, standing),))
+    child = Child(clock, below=parent.book)
+    child.telling._report = lambda: Report("g" * 64, pipelines=words)
+    child.telling._count = lambda streams: [Standing(*each.split("/"), 2**40, 2**40, 2**40, 2**40) for each in streams]
+    child.ends = {f"{name}/{'s' * 64}": (1, 0) for name in names}
+    sizes = [len(msgspec.msgpack.encode(told)) for told in child.tells()]
+    assert len(sizes) > 10
+    assert max(sizes) < MAX_BODY_BYTES
+    told = {each.standing.node for request in child.heard for each in request.counted}
+    assert told == set(names)
+    assert {report.node for request in child.heard for report in request.reports} >= set(names)

@@ -61,7 +61,9 @@ def list_(*, where: Where = "", config: ConfigFile = None, json: JsonFlag = Fals
     )
     for node in nodes:
         for reason in node.health.reasons:
-            output.note(f"[{_DOTS[node.health.status]}]●[/] {node.name}{_of(reason.what)}: {escape(reason.message)}")
+            output.note(
+                f"[{_DOTS[node.health.status]}]●[/] {node.name}{escape(_of(reason.what))}: {escape(reason.message)}"
+            )
 
 
 @app.command
@@ -292,7 +294,7 @@ def _line(node: NodeState, *, faint: bool) -> str:
     if node.report and node.report.journal.pending:
         words.append(f"[yellow]{node.report.journal.pending} on the way[/]")
     if labels := _labels(node):
-        words.append(f"[cyan]{labels}[/]")
+        words.append(f"[cyan]{escape(labels)}[/]")
     line = "  ".join(words)
     return f"[dim]{line}[/]" if faint else line
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_NODES = 10_000
 _SHOW_S = 5.0
 _STACK_BYTES = 256 * 1024
-_SWITCH_S = 0.1
+_SWITCH_S = 0.03
 
 
 def simulate(

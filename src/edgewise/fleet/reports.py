@@ -19,7 +19,18 @@ from edgewise._lib.sqlite import read_statements
 from edgewise._lib.state import Row, State
 from edgewise.errors import EdgewiseError
 from edgewise.journal.base import Standing
-from edgewise.link.reports import MAX_COUNTED, MAX_REPORTS, MAX_TOLD_BYTES, Counted, Noted, Page, Report, Told
+from edgewise.link.reports import (
+    COUNTED_BYTES,
+    MAX_REPORT_BYTES,
+    MAX_REPORTS,
+    MAX_TOLD_BYTES,
+    Counted,
+    Noted,
+    Page,
+    PipelineReport,
+    Report,
+    Told,
+)
 
 MIGRATIONS = Path(__file__).parent / "reported"
 
@@ -29,8 +40,8 @@ KEEP_S = 30.0
 _SQL = read_statements(Path(__file__).with_name("reported.sql"))
 _HISTORY = 40  # samples of processor and memory: ten minutes
 _MAX_STREAMS = 1 << 17  # counted of all nodes together, as many as a journal has
-_COUNTED_BYTES = 96
 _MAX_REFUSED = 16
+_MAX_BYTES = 64 << 20  # of all reports
 _SLICE = 100  # rows of a transaction, so that who forgets a node does not wait for thousands
 
 StreamName = tuple[str, str]
@@ -70,12 +81,13 @@ class Roster(Protocol):
 
 
 class _Entry:
-    __slots__ = ("made_s", "report", "revision", "usage")
+    __slots__ = ("made_s", "report", "revision", "size", "usage")
 
     def __init__(self) -> None:
         self.report: Report
         self.made_s = float("-inf")
         self.revision = 0
+        self.size = 0
         self.usage: deque[Usage] = deque(maxlen=_HISTORY)
 
 
@@ -100,6 +112,7 @@ class ReportBook:
         self._entries: dict[str, _Entry] = {}
         self._counted: dict[str, dict[StreamName, tuple[Standing, int]]] = {}
         self._streams = 0
+        self._bytes = 0
         self.revision = 0
         self._kept_revision = 0
         self._kept_s = clock.monotonic()
@@ -150,10 +163,11 @@ class ReportBook:
             for node in nodes:
                 self._entries.pop(node, None)
                 self._streams -= len(self._counted.pop(node, {}))
-            with self._state.transaction():
-                for node in nodes:
-                    self._state.execute(_SQL["forget_report"], node=node)
-                    self._state.execute(_SQL["forget_counted"], node=node)
+            self._bytes = sum(entry.size for entry in self._entries.values())
+        with self._state.transaction():
+            for node in nodes:
+                self._state.execute(_SQL["forget_report"], node=node)
+                self._state.execute(_SQL["forget_counted"], node=node)
 
     # What is asked.
 
@@ -254,7 +268,8 @@ class ReportBook:
             except msgspec.MsgspecError:  # of another release; the next one comes soon
                 continue
             entry = self._entries[report.node] = _Entry()
-            entry.report, entry.made_s = report, now_s - max(0, now_ns - int(seen_ns)) / 1e9
+            self._put(entry, report)
+            entry.made_s = now_s - max(0, now_ns - int(seen_ns)) / 1e9
             self.revision += 1
             entry.revision = self.revision
         for row in counted:
@@ -273,10 +288,21 @@ class ReportBook:
             return  # an older one, by a slower way
         elif _words(report) != _words(entry.report):
             self.urgent += 1
-        entry.report, entry.made_s = report, made_s
+        self._put(entry, report)
+        entry.made_s = made_s
         entry.usage.append(Usage(report.resources.cpu, report.resources.rss_bytes))
         self.revision += 1
         entry.revision = self.revision
+
+    def _put(self, entry: _Entry, report: Report) -> None:
+        """Keeps a report; without its long words where it is too long, or all of them together would take too much."""
+        size = len(msgspec.msgpack.encode(report))
+        if size > MAX_REPORT_BYTES or self._bytes - entry.size + size > _MAX_BYTES:
+            terse = tuple(PipelineReport(each.name, each.phase, each.rate) for each in report.pipelines)
+            report = msgspec.structs.replace(report, pipelines=terse, models=())
+            size = len(msgspec.msgpack.encode(report))
+        self._bytes += size - entry.size
+        entry.report, entry.size = report, size
 
     def _count(self, counted: Counted) -> None:
         streams = self._counted.setdefault(counted.by, {})
@@ -300,15 +326,14 @@ def _words(report: Report) -> tuple[object, ...]:
 
 def _fitting(fresh: Sequence[Report | Counted]) -> int:
     """How many of them one request takes."""
-    size = reports = counted = 0
+    size = reports = 0
     for number, each in enumerate(fresh):
         if isinstance(each, Report):
             reports += 1
             size += len(msgspec.msgpack.encode(each))
         else:
-            counted += 1
-            size += _COUNTED_BYTES
-        if number and (size > MAX_TOLD_BYTES or reports >= MAX_REPORTS or counted > MAX_COUNTED // 2):
+            size += COUNTED_BYTES
+        if number and (size > MAX_TOLD_BYTES or reports >= MAX_REPORTS):
             return number
     return len(fresh)
 

@@ -284,6 +284,10 @@ class Actions:
 
     def standing(self, stream: Stream, follower: str) -> Standing:
         """See ``base.Counting``."""
+        if not follower:
+            kept = self._store.index(stream.id).count(after=0, through=stream.last)
+            dropped = int(self._database.one("sum_dropped_of", stream.id)[0])
+            return Standing(stream.node, stream.name, stream.last, 0, stream.delivered + kept, dropped)
         cursor = stream.consumers.get(follower)
         acked, last = cursor.acked if cursor else 0, stream.last
         if acked == last:

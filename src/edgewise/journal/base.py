@@ -311,7 +311,11 @@ class Counting(Protocol):
     """Optional ability: counting a part of what ``audit`` counts, for who asks often."""
 
     def standings(self, streams: Sequence[str], follower: str) -> list[Standing]:
-        """Where a follower stands in each of the streams; one that never came stands at 0."""
+        """Where a follower stands in each of the streams; one that never came stands at 0.
+
+        With an empty name, of each stream as a whole, where it goes no further: *pending* are then all records that
+        came and were not dropped, also those let go since.
+        """
         ...
 
     def totals(self) -> Totals:

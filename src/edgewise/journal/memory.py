@@ -430,6 +430,10 @@ class MemoryJournal:
             stream.losses.append(Loss(stream.node, stream.name, consumer, *values))
 
     def _standing(self, stream: _Stream, follower: str) -> Standing:
+        if not follower:
+            dropped = sum(loss.count for loss in stream.losses if not loss.consumer)
+            came = stream.delivered + sum(1 for _ in stream.records())
+            return Standing(stream.node, stream.name, stream.last, 0, came, dropped)
         cursor = stream.consumers.get(follower)
         acked, last = cursor.acked if cursor else 0, stream.last
         pending = sum(1 for _ in stream.records(after=acked))

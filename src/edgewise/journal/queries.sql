@@ -95,6 +95,8 @@ DELETE FROM losses WHERE id = ?
 DELETE FROM losses WHERE stream = ? AND consumer = ?
 -- name: sum_losses
 SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ? AND first > ?
+-- name: sum_dropped_of
+SELECT coalesce(sum(count), 0) FROM losses WHERE stream = ? AND consumer = ''
 -- name: sum_dropped
 SELECT coalesce(sum(count), 0) FROM losses WHERE consumer = ''
 -- name: select_missing

@@ -24,20 +24,29 @@ from edgewise.trust.names import NodeName
 EVERY_S = 15.0
 """A node tells its parent so often, when nothing changes."""
 
+_SOONEST_S = 1.0
+"""And never sooner than this, however often something changes."""
+
 _PASS_ON = 3
 """What nodes below told waits a third of that: with each node on the way it gets older."""
 
 METERED_EVERY_S = 300.0
 """The same where each byte costs."""
 
-MAX_REPORT_BYTES = 64 * 1024
-"""A report that is longer is not passed on."""
+MAX_REPORT_BYTES = 16 * 1024
+"""Of a report that is longer its parent keeps no models and no words on what is wrong."""
 
-MAX_TOLD_BYTES = 512 * 1024
-"""Of one request about so much; the rest goes with the next."""
+COUNTED_BYTES = 256
+"""Of what was counted of a stream, with the longest names."""
+
+MAX_TOLD_BYTES = 448 * 1024
+"""What nodes below told: of one request about so much; the rest goes with the next."""
+
+MAX_OWN_COUNTED = 1536
+"""What a node counted itself, of one request. With the above it fits into what a parent takes."""
 
 MAX_REPORTS = 4096
-MAX_COUNTED = 8192
+MAX_COUNTED = 4096
 
 _Word = Annotated[str, Meta(max_length=64)]
 _Text = Annotated[str, Meta(max_length=256)]
@@ -221,6 +230,7 @@ class Telling:
     def begin(self) -> None:
         """The parent answers, maybe after a restart: it is told everything."""
         self._due_s = self._clock.monotonic()
+        self._free_s = self._due_s
         self._told_alarm: Hashable = None
         self._told_ends: dict[str, tuple[int, int]] = {}
         self._revision = 0
@@ -236,6 +246,8 @@ class Telling:
             EdgewiseError: As ``ask``.
         """
         alarm = (self._alarm(), self._below.urgent)
+        if self._clock.monotonic() < self._free_s:
+            return
         early_s = self._every_s - self._every_s / _PASS_ON if self._below.revision > self._revision else 0.0
         if self._deaf or (self._clock.monotonic() < self._due_s - early_s and alarm == self._told_alarm):
             return
@@ -251,6 +263,7 @@ class Telling:
             return
         self._told_alarm = alarm
         self._due_s = self._clock.monotonic() + self._every_s
+        self._free_s = self._clock.monotonic() + _SOONEST_S
 
     def _tell(self, ask: Callable[[Told], Noted]) -> bool:
         """One request; whether there is more."""
@@ -258,9 +271,9 @@ class Telling:
         ends = dict(self._ends())
         changed = [key for key, end in ends.items() if self._told_ends.get(key) != end]
         report = self._report()
-        part = changed[:MAX_COUNTED]
+        part = changed[:MAX_OWN_COUNTED]
         own = tuple(Counted(report.node, standing) for standing in self._count(part))
-        alone = len(changed) > len(part) or len(own) + len(page.counted) > MAX_COUNTED
+        alone = len(changed) > len(part)
         if alone:
             ask(Told((report,), own))
         else:

@@ -510,8 +510,8 @@ class Node:
                 logger.warning("nothing goes to the parent: %s", error)
                 return
             if links:
-                links.start()
                 self.links = links
+                links.start()
                 self.second.consulting = kin.make_consulting(self.settings, clock=self.clock)
         self._start_relay()
 

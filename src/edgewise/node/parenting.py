@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.reports import Noted, Told
 
+
+logger = logging.getLogger(__name__)
 
 _WELCOMES_A_SECOND = 100
 """So many children a second come back without their parent keeping the others waiting: each costs it about 3 ms."""
@@ -138,7 +141,10 @@ class Parenting:
         """Sees what other processes changed, and keeps what was reported; called every few seconds."""
         if self.fleet.refresh():
             self._forget_strangers()
-        self.reports.keep()
+        try:
+            self.reports.keep()
+        except EdgewiseError as error:  # they are there, and come again
+            logger.debug("what was reported is not written down: %s", error)
 
     def close(self) -> None:
         """Keeps what was reported, and lets the databases go, and what is being received."""

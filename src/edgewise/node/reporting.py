@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgewise import __version__
+from edgewise.journal.custody import key_of
 from edgewise.link.reports import (
     EVERY_S,
     METERED_EVERY_S,
@@ -25,16 +26,24 @@ if TYPE_CHECKING:
 
 _MOST = 64  # pipelines and models that are named
 _TEXT = 256
+_ENDS_HERE = -1
 
 
 def make_telling(node: Node) -> Telling:
     """What tells the node's parent how it is."""
 
+    def goes_up() -> Mapping[str, tuple[int, int]]:
+        links = node.links  # renewed when the settings of the way up change
+        return links.uplink.ends() if links else {}
+
     def ends() -> Mapping[str, tuple[int, int]]:
-        return node.links.uplink.ends() if node.links else {}
+        up = goes_up()
+        return {**_stays(node, up), **up}
 
     def count(streams: Collection[str]) -> Iterable[Standing]:
-        return node.journal.standings(list(streams), CONSUMER) if streams else ()
+        up = goes_up()
+        yield from node.journal.standings([key for key in streams if key in up], CONSUMER)
+        yield from node.journal.standings([key for key in streams if key not in up], "")
 
     metered = node.settings.parent.budget.metered
     return Telling(
@@ -50,14 +59,15 @@ def make_telling(node: Node) -> Telling:
 
 def make_report(node: Node) -> Report:
     """How the node is now."""
-    uplink = node.links.uplink.state if node.links else None
+    links = node.links
+    uplink = links.uplink.state if links else None
     totals = node.journal.totals()
     return Report(
         node=node.settings.node.name,
         version=__version__,
         uptime_s=max(0.0, (node.clock.time_ns() - node.started_ns) / 1e9),
         every_s=METERED_EVERY_S if node.settings.parent.budget.metered else EVERY_S,
-        clock_ahead_s=node.links.uplink.clock_ahead_s if node.links else 0.0,
+        clock_ahead_s=links.uplink.clock_ahead_s if links else 0.0,
         pipelines=tuple(_pipelines(node)),
         models=tuple(model.name[:_MOST] for model in node.repository.index() if model.state == "READY")[:_MOST],
         rules=len(node.settings.rules),
@@ -65,6 +75,13 @@ def make_report(node: Node) -> Report:
         journal=JournalReport(totals.bytes, uplink.pending if uplink else 0, totals.dropped),
         link=LinkReport(uplink.link.phase, uplink.link.failures, uplink.used_today) if uplink else LinkReport(),
     )
+
+
+def _stays(node: Node, up: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Streams of nodes below that end here: what those handed over is looked for here then, and not further up."""
+    own = node.settings.node.name
+    held = {key_of(each.node, each.stream): each for each in node.journal.streams() if each.node != own}
+    return {key: (each.last, _ENDS_HERE) for key, each in held.items() if key not in up}
 
 
 def _pipelines(node: Node) -> Iterable[PipelineReport]:

@@ -305,6 +305,8 @@ class CustodyContract:
         hand_over(child, parent)
         [standing] = parent.standings(["here/events"], LINK)
         assert (standing.last, standing.acked, standing.balanced) == (40, 0, True)
+        came = numbers(parent.read("here/events"))
+        assert parent.standings(["here/events"], "") == [Standing("here", "events", 40, 0, len(came), 40 - len(came))]
 
     def test_nobody_appends_to_anothers_stream(self, start: Callable[..., CustodyJournal]) -> None:
         parent = start("gateway")
