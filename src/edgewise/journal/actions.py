@@ -256,14 +256,16 @@ class Actions:
         cursor = stream.consumers.get(consumer) or self._register(stream, consumer)
         return cursor.acked
 
-    def advance(self, stream: Stream, consumer: str, through: int) -> None:
-        """See ``base.Custody``."""
-        if through > stream.last:
-            raise not_so_far(stream.key, through, last=stream.last)
-        cursor = stream.consumers.get(consumer) or self._register(stream, consumer)
-        if through > cursor.acked:
-            kept = self._store.index(stream.id).count(after=cursor.acked, through=through)
-            self._keep(stream, consumer, cursor.advance(through, kept=kept))
+    def advance(self, consumer: str, ends: Sequence[tuple[Stream, int]]) -> None:
+        """See ``base.Custody.advance_each``."""
+        for stream, through in ends:
+            if through > stream.last:
+                raise not_so_far(stream.key, through, last=stream.last)
+        for stream, through in ends:
+            cursor = stream.consumers.get(consumer) or self._register(stream, consumer)
+            if through > cursor.acked:
+                kept = self._store.index(stream.id).count(after=cursor.acked, through=through)
+                self._keep(stream, consumer, cursor.advance(through, kept=kept))
 
     def missing(self, stream: Stream, consumer: str, after: int, through: int) -> list[Missing]:
         """What the ledger tells a follower of sequences past ``after``, up to ``through``."""

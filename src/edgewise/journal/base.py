@@ -18,7 +18,7 @@ Promises, kept by every adapter and checked by ``edgewise.testing.journal.Journa
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -356,6 +356,10 @@ class Custody(Protocol):
         Raises:
             ConflictError: The stream does not go as far.
         """
+        ...
+
+    def advance_each(self, consumer: str, through: Mapping[str, int]) -> None:
+        """Like ``advance`` for many streams at once, at the cost of one: all of them or none."""
         ...
 
     def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:

@@ -248,7 +248,13 @@ class DiskJournal:
     def advance(self, stream: str, consumer: str, through: int) -> None:
         """See ``base.Custody``."""
         check_claim(consumer, 1)
-        self._submit(self._actions.advance, self._known(stream), consumer, through)
+        self._submit(self._actions.advance, consumer, [(self._known(stream), through)])
+
+    def advance_each(self, consumer: str, through: Mapping[str, int]) -> None:
+        """See ``base.Custody``."""
+        check_claim(consumer, 1)
+        if through:
+            self._submit(self._actions.advance, consumer, [(self._known(key), last) for key, last in through.items()])
 
     def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:
         """See ``base.Custody``."""

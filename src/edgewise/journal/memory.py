@@ -223,16 +223,22 @@ class MemoryJournal:
 
     def advance(self, stream: str, consumer: str, through: int) -> None:
         """See ``base.Custody``."""
+        self.advance_each(consumer, {stream: through})
+
+    def advance_each(self, consumer: str, through: Mapping[str, int]) -> None:
+        """See ``base.Custody``."""
         check_claim(consumer, 1)
         with self._changed:
-            target = self._stream(stream)
-            if through > target.last:
-                raise not_so_far(stream, through, last=target.last)
-            cursor = target.consumers.get(consumer) or self._register(target)
-            if through > cursor.acked:
-                kept = sum(1 for _ in target.records(after=cursor.acked, through=through))
-                cursor = cursor.advance(through, kept=kept)
-            target.consumers[consumer] = cursor
+            ends = [(self._stream(key), last) for key, last in through.items()]
+            for target, last in ends:
+                if last > target.last:
+                    raise not_so_far(target.name, last, last=target.last)
+            for target, last in ends:
+                cursor = target.consumers.get(consumer) or self._register(target)
+                if last > cursor.acked:
+                    kept = sum(1 for _ in target.records(after=cursor.acked, through=last))
+                    cursor = cursor.advance(last, kept=kept)
+                target.consumers[consumer] = cursor
             self._changed.notify_all()
 
     def give(self, stream: str, consumer: str, *, after: int, max_bytes: int) -> Batch | None:

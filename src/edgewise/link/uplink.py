@@ -172,6 +172,7 @@ class Uplink:
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
+        self._journal.advance_each(CONSUMER, {key: self._marks[key] for key in map(self._key, streams)})
         self._calling.connected(spread_s=welcome.spread_s)
         if self._told:
             self._told(welcome)
@@ -188,8 +189,6 @@ class Uplink:
                 last=stream.last,
             )
         self._marks[key] = mark
-        if self._journal.follow(key, CONSUMER) < mark:
-            self._journal.advance(key, CONSUMER, mark)
 
     def _give_way(self) -> None:
         """The parent has no room: less at once, in the end one stream at a time, and that one not for a while."""
@@ -210,7 +209,7 @@ class Uplink:
             key = self._key(mark)
             self._sent_records += max(0, mark.last - self._marks.get(key, 0))
             self._marks[key] = mark.last
-            self._journal.advance(key, CONSUMER, mark.last)
+        self._journal.advance_each(CONSUMER, {self._key(mark): mark.last for mark in taken.marks})
         self._room = min(_REQUEST_BYTES, self._room * 2)
         return True
 

@@ -141,9 +141,8 @@ class Landing:
         if records:
             self._lake.take(records)
             self._landed += len(records)
-        for name, end in ends.items():
-            self._marks[name] = end
-            self._journal.advance(self._key_of(name), CONSUMER, end)
+        self._marks |= ends
+        self._journal.advance_each(CONSUMER, {self._key_of(name): end for name, end in ends.items()})
         return bool(ends)
 
     def _meet(self, streams: list[StreamState]) -> None:
@@ -158,10 +157,10 @@ class Landing:
                     self._refused.add(name)
                     logger.warning("%s", _went_back(each, mark))
                 continue
-            acked = self._journal.follow(self._key(each), CONSUMER)
             self._marks[name] = mark
-            if acked < mark:
-                self._journal.advance(self._key(each), CONSUMER, mark)
+        self._journal.advance_each(
+            CONSUMER, {self._key(each): self._marks[_name(each)] for each in streams if _name(each) in self._marks}
+        )
 
     def _key(self, stream: StreamState) -> str:
         return self._key_of(_name(stream))

@@ -208,6 +208,17 @@ class CustodyContract:
             (LINK, 2, 2, 0),
         ]
 
+    def test_many_streams_are_acknowledged_together_or_none(self, start: Callable[..., CustodyJournal]) -> None:
+        child = start(streams={"events": ROOMY, "readings": ROOMY})
+        child.append("events", entries(1, 2))
+        child.append("readings", entries(1))
+        with pytest.raises(ConflictError):
+            child.advance_each(LINK, {"events": 2, "readings": 2})
+        assert child.follow("events", LINK) == 0
+        child.advance_each(LINK, {"events": 2, "readings": 1})
+        assert (child.follow("events", LINK), child.follow("readings", LINK)) == (2, 1)
+        child.advance_each(LINK, {})
+
     def test_a_parent_lets_go_of_nothing_that_still_waits(self, start: Callable[..., CustodyJournal]) -> None:
         parent = start("gateway", held_bytes=4096)
         parent.take([Batch("here", "events", (_incompressible(1),))])

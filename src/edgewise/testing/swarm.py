@@ -13,7 +13,7 @@ import secrets
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -139,11 +139,11 @@ class _TimedJournal(MemoryJournal):
         self._waiting().append((accepted.stop - 1, self.now()))
         return accepted
 
-    def advance(self, stream: str, consumer: str, through: int) -> None:
-        super().advance(stream, consumer, through)
-        waiting, now_s = self._waiting(), self.now()
+    def advance_each(self, consumer: str, through: Mapping[str, int]) -> None:
+        super().advance_each(consumer, through)
+        waiting, now_s, newest = self._waiting(), self.now(), max(through.values(), default=0)
         with self.tally.lock:
-            while waiting and waiting[0][0] <= through:
+            while waiting and waiting[0][0] <= newest:
                 self.tally.syncs.append(now_s - waiting.popleft()[1])
                 self.tally.records += 1
 
