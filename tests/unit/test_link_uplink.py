@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edgewise._lib.clock import ManualClock
+from edgewise._lib.clock import ManualClock, SystemClock
 from edgewise.errors import ConflictError, EdgewiseError, StorageFullError, UnavailableError
 from edgewise.journal.base import StreamSettings, StreamState, WhenFull
 from edgewise.journal.custody import key_of
@@ -138,6 +139,26 @@ def test_what_is_urgent_overtakes_a_long_past(wire: Wire, clock: ManualClock) ->
     child.append("alarms", entries(2))
     uplink._send(wire)
     assert [batch.stream for batch in wire.requests[0].batches] == ["alarms", "events", "readings"]
+
+
+def test_an_event_does_not_wait_for_readings_to_be_gathered(wire: Wire) -> None:
+    child = journal("door", "readings", "events")
+    uplink = uplink_of(
+        child,
+        SystemClock(),
+        settings=UplinkSettings(gather_s=600),
+        connect=lambda: wire,  # type: ignore[arg-type]
+    )
+    uplink.start()
+    child.append("readings", entries(1))
+    wire.parent.news(wire.parent.news(0, timeout_s=0), timeout_s=0.5)
+    child.append("events", entries(2))
+    seen = 0
+    deadline = time.monotonic() + 30
+    while not wire.parent.mark("door", "events") and time.monotonic() < deadline:
+        seen = wire.parent.news(seen, timeout_s=1)
+    uplink.stop()
+    assert wire.parent.mark("door", "events") == 1
 
 
 def test_only_what_is_told_to_goes_up(wire: Wire, clock: ManualClock) -> None:

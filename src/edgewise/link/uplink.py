@@ -34,6 +34,7 @@ CONSUMER = "parent"
 _REQUEST_BYTES = MAX_RECORDS_BYTES // 4
 _LEAST_BYTES = 64 * 1024
 _HELD_OFF_S = 10.0
+_LOOK_S = 0.1  # while readings are gathered, an event is seen this soon
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
 logger = logging.getLogger(__name__)
@@ -254,8 +255,11 @@ class Uplink:
     def _await(self, seen: int) -> int:
         """Sleeps until there is something to send: at once what is urgent, readings after a moment."""
         fresh = self._journal.news(seen, timeout_s=_IDLE_S)
-        if fresh != seen and not self._urgent():
-            self._stopping.wait(self._settings.gather_s)
+        if fresh != seen:
+            until_s = self._clock.monotonic() + self._settings.gather_s
+            while not self._urgent() and (left_s := until_s - self._clock.monotonic()) > 0:
+                if self._stopping.wait(min(left_s, _LOOK_S)):
+                    break
         return fresh
 
     def _urgent(self) -> bool:
