@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -195,6 +196,12 @@ def test_plain_http_gets_nowhere(parent: Parent) -> None:
         plain.sendall(b"GET /link/v1/authority HTTP/1.1\r\nhost: x\r\n\r\n")
         with contextlib.suppress(OSError):
             assert b"HTTP/1.1 200" not in plain.recv(4096)
+
+
+def test_the_plain_address_takes_no_children(parent: Parent) -> None:
+    answer = httpx.get(f"{parent.node.address}/link/v1/authority", timeout=PATIENCE_S)
+    assert "CERTIFICATE" not in answer.text
+    assert httpx.post(f"{parent.node.address}/link/v1/hello", timeout=PATIENCE_S).status_code in {404, 405}
 
 
 def test_a_stolen_join_token_is_worth_nothing_once_it_was_used(tmp_path: Path, parent: Parent) -> None:

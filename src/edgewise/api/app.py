@@ -126,7 +126,8 @@ class Front:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, limits=self._limits)
         oip = _is_oip(request.path)
-        link = self._link if request.path.startswith(_LINK) else None
+        encrypted = scope.get("scheme") == "https"  # a child that was led elsewhere tells nothing there, nor gets it
+        link = self._link if encrypted and request.path.startswith(_LINK) else None
         try:
             if link:  # children prove themselves
                 check_head(request)
