@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +21,19 @@ from edgewise.link.base import decode
 from edgewise.link.client import Client
 from edgewise.link.desired import Handed
 from edgewise.link.membership import LinkFolder
-from edgewise.testing.node import RunningNode
+from edgewise.testing import tree as testing
+from edgewise.testing.tree import PATIENCE_S, until
 
 CHANGES = int(os.environ.get("EDGEWISE_DESIRED_CHANGES", "10"))
-PATIENCE_S = 60.0
+MAY_CHANGE = "{may_change: [pipelines, rules, models, parent], gather_s: 0.05}"
 HOUSE = """
-parent: {may_change: [pipelines, rules, models, parent], gather_s: 0.05}
 devices: {door: {kind: lock, relock_s: 0}, hall: {kind: light}}
 pipelines: {porch: {source: {kind: upload}}}
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], *, every_s: float = 0.05) -> Any:
-    """Waits for something that other processes do."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(every_s)
-    pytest.fail("it did not happen in time")
-
-
-class Member:
-    """A node of the tree, in a folder and a process of its own."""
-
-    def __init__(self, folder: Path, name: str, *, sections: str = "", children: bool = True) -> None:
-        folder.mkdir()
-        self.name = name
-        self.folder = folder
-        self.https = free_port()
-        https = f"https: {{host: 127.0.0.1, port: {self.https}}}\n" if children else ""
-        (folder / "edgewise.yaml").write_text(
-            f"node: {{name: {name}, data: ./data}}\nhttp: {{port: 0}}\n{https}{sections}"
-        )
-        self.node = RunningNode(folder)
-
-    def command(self, *words: str, answer: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == answer, done.stdout + done.stderr
-        return done.stdout.strip()
-
-    def join(self, parent: Member, *labels: str) -> None:
-        token = parent.command("token", "create", *(word for label in labels for word in ("--label", label)))
-        self.command("join", f"https://127.0.0.1:{parent.https}", token)
+class Member(testing.Member):
+    """A node of the tree, with what is asked of it."""
 
     def get(self, path: str) -> Any:
         answer = httpx.get(f"{self.node.address}{path}", timeout=PATIENCE_S)
@@ -111,7 +71,7 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.center = Member(folder / "center", "center")
         self.gateway = Member(folder / "gateway", "gateway")
-        self.device = Member(folder / "device", "device", sections=HOUSE, children=False)
+        self.device = Member(folder / "device", "device", sections=HOUSE, parent=MAY_CHANGE)
         self.members = (self.center, self.gateway, self.device)
 
     def start(self) -> None:
@@ -243,7 +203,7 @@ def test_a_label_sets_it_for_all_that_have_it(tree: Tree) -> None:
 
 def test_the_document_of_another_child_cannot_be_read(tree: Tree) -> None:
     tree.center.wish("device", {"rules": [light(7, name="secret")]})
-    stranger = Member(tree.center.folder.parent / "stranger", "stranger", children=False)
+    stranger = Member(tree.center.folder.parent / "stranger", "stranger")
     stranger.join(tree.center)
     folder = LinkFolder(stranger.folder / "data" / "link")
     membership = folder.membership

@@ -7,16 +7,13 @@ one, each arrives byte for byte, goes over each link about once, and comes back 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import random
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -25,57 +22,26 @@ from edgewise.journal.base import StreamSettings
 from edgewise.journal.blobs import BlobStore, read_blob
 from edgewise.journal.disk import DiskJournal
 from edgewise.journal.upstream import UpstreamMarks
+from edgewise.testing import tree as testing
 from edgewise.testing.flaky import FlakyLink
-from edgewise.testing.node import RunningNode
+from edgewise.testing.tree import until as until_it
 from edgewise.types import Entry
 
 PATIENCE_S = 90.0
 KILLS = int(os.environ.get("EDGEWISE_MEDIA_KILLS", "1"))
 MIB = 1 << 20
+DATA = f"./data, snapshot_bytes: {2 * MIB}"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+until = functools.partial(until_it, patience_s=PATIENCE_S)
 
 
-def until(condition: Callable[[], Any], *, every_s: float = 0.05) -> Any:
-    """Waits for something that other processes do."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(every_s)
-    pytest.fail("it did not happen in time")
-
-
-class Member:
-    """A node of the tree, in a folder and a process of its own."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir()
-        self.name = name
-        self.folder = folder
-        self.https = free_port()
-        (folder / "edgewise.yaml").write_text(
-            f"node: {{name: {name}, data: ./data, snapshot_bytes: {2 * MIB}}}\nhttp: {{port: 0}}\n"
-            f"https: {{host: 127.0.0.1, port: {self.https}}}\nparent: {{gather_s: 0.05}}\n"
-        )
-        self.node = RunningNode(folder)
+class Member(testing.Member):
+    """A node of the tree, with what it sees."""
 
     @property
     def blobs(self) -> Path:
         return self.folder / "data" / "journal" / "blobs"
-
-    def command(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
-
-    def join(self, parent: Member, *, port: int) -> None:
-        self.command("join", f"https://127.0.0.1:{port}", parent.command("token", "create"))
 
     def see(self, *contents: bytes, media_type: str = "image/jpeg") -> list[str]:
         """Events with pictures, as a pipeline leaves them. The node must not run."""
@@ -116,9 +82,9 @@ class Tree:
     """The three of them, with ways between them that can fail."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        self.center = Member(folder / "center", "center")
-        self.gateway = Member(folder / "gateway", "gateway")
-        self.device = Member(folder / "device", "device")
+        self.center = Member(folder / "center", "center", data=DATA)
+        self.gateway = Member(folder / "gateway", "gateway", data=DATA)
+        self.device = Member(folder / "device", "device", data=DATA)
         self.members = (self.center, self.gateway, self.device)
         self.flaky = False
 

@@ -30,7 +30,7 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
+def until(condition: Callable[[], T], *, patience_s: float = PATIENCE_S, every_s: float = 0.05) -> T:
     """Waits for something that other processes do; what it is, once it is true.
 
     Raises:
@@ -40,7 +40,7 @@ def until(condition: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.05)
+        time.sleep(every_s)
     raise UnavailableError("It did not happen in time")
 
 
@@ -52,37 +52,40 @@ class Member:
         name: Its name.
         sections: More of its settings.
         parent: What its settings say of the way to a parent.
+        data: Its data folder, and what else its section ``node`` says.
 
     Attributes:
         https: The port where children call.
         node: The process.
     """
 
-    def __init__(self, folder: Path, name: str, *, sections: str = "", parent: str = "{gather_s: 0.05}") -> None:
+    def __init__(
+        self, folder: Path, name: str, *, sections: str = "", parent: str = "{gather_s: 0.05}", data: str = "./data"
+    ) -> None:
         folder.mkdir()
         self.name = name
         self.folder = folder
         self.https = free_port()
         (folder / "edgewise.yaml").write_text(
-            f"node: {{name: {name}, data: ./data}}\nhttp: {{port: 0}}\n"
+            f"node: {{name: {name}, data: {data}}}\nhttp: {{port: 0}}\n"
             f"https: {{host: 127.0.0.1, port: {self.https}}}\nparent: {parent}\n{sections}"
         )
         self.node = RunningNode(folder)
 
-    def command(self, *words: str) -> str:
+    def command(self, *words: str, answer: int = 0) -> str:
         """What ``edgewise WORDS`` prints.
 
         Raises:
-            UnavailableError: It failed; the message holds what it printed.
+            UnavailableError: It ended with another code than ``answer``; the message holds what it printed.
         """
         done = subprocess.run(
             [sys.executable, "-m", "edgewise", *words], cwd=self.folder, capture_output=True, text=True, check=False
         )
-        if done.returncode:
+        if done.returncode != answer:
             raise UnavailableError(done.stdout + done.stderr)
         return done.stdout.strip()
 
-    def join(self, parent: Member, *, port: int = 0) -> None:
+    def join(self, parent: Member, *labels: str, port: int = 0) -> None:
         """Makes it a child; ``port`` is where the way to the parent begins, if not at the parent itself."""
-        token = parent.command("token", "create")
+        token = parent.command("token", "create", *(word for label in labels for word in ("--label", label)))
         self.command("join", f"https://127.0.0.1:{port or parent.https}", token)
