@@ -107,6 +107,9 @@ def test_whatever_changes_something_is_recorded_but_data_and_calls() -> None:
         "/v2/models/{name}/infer",
         "/v2/models/{name}/versions/{version}/infer",
         "/v2/repository/index",
+        "/v1/spread/v1/models/{name}/predict",
+        "/v1/spread/v2/models/{name}/infer",
+        "/v1/spread/v2/models/{name}/versions/{version}/infer",
     }
     assert {route.path for route in ROUTES if route.asks} == {"/v1/query", "/v1/query/export"}
     named = [name for route in ROUTES for name in (route.changes, route.asks) if name]
@@ -138,7 +141,7 @@ def test_another_nodes_path_needs_what_it_needs_there() -> None:
 
 
 def test_nobody_signs_in_at_another_node_and_no_other_path_leads_there() -> None:
-    for path in ("/v1/session", "/v1/session/password", "/link/v1/hello", "/metrics", "/v1", "", "/v1/../v1/accounts"):
+    for path in ("/v1/session", "/v1/session/password", "/link/v1/hello", "/metrics", "/v1", "/v1/../v1/accounts"):
         for method in ("GET", "POST", "PUT", "DELETE"):
             assert find_route(method, f"/v1/nodes/door{path}") is None
     assert find_route("GET", "/v1/nodes//v1/events") is None
