@@ -258,7 +258,7 @@ def _innermost(path: str) -> str | None:
         if (found := below(path)) is None:
             return inner
         inner = path = found[1]
-    return "/v1/nodes"
+    return "/"
 
 
 def _for_some(route: Route) -> Route:
