@@ -20,6 +20,7 @@ import pytest
 from edgewise.errors import EdgewiseError
 from edgewise.journal.reader import DiskReader
 from edgewise.testing.node import RunningNode
+from edgewise.testing.tree import until
 from edgewise.types import Record
 
 pytestmark = pytest.mark.zoo
@@ -95,7 +96,8 @@ def test_a_node_with_no_network_decides_again_after_every_reboot(tmp_path: Path,
 
     command(home, "people", "add", "Eileen", str(PHOTO))
     with RunningNode(center) as running:
-        port = next(line for line in running.output if "children" in line).rpartition(":")[2]
+        said = until(lambda: [line for line in running.output if "children" in line])  # it stands behind the address
+        port = said[0].rpartition(":")[2]
         command(home, "join", f"https://127.0.0.1:{port}", command(center, "token", "create"))
     took = [boot_without_network(home, zoo_cache) for _ in range(REBOOTS)]
     print(

@@ -76,6 +76,8 @@ def _run(
 ) -> tuple[Figures, Return | None]:
     import random
 
+    import msgspec
+
     from edgewise._lib.clock import SystemClock
     from edgewise.testing.swarm import Swarm, SwarmSettings
 
@@ -91,6 +93,8 @@ def _run(
         _settle(swarm)
         output.note(f"{swarm.figures().connected} connected {clock.monotonic() - joined_s:.1f} s later")
         figures = _measure(swarm, seconds=seconds, churn=churn, quiet=json)
+        _settle(swarm)  # those that were just cut off are coming back
+        figures = msgspec.structs.replace(figures, connected=swarm.figures().connected)
         back = swarm.storm() if storm else None
         if back and not json:
             _show_return(back)
