@@ -24,6 +24,8 @@ from edgewise.link.membership import LinkFolder
 from edgewise.testing import tree as testing
 from edgewise.testing.tree import PATIENCE_S, until
 
+pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
+
 CHANGES = int(os.environ.get("EDGEWISE_DESIRED_CHANGES", "10"))
 MAY_CHANGE = "{may_change: [pipelines, rules, models, parent], gather_s: 0.05}"
 HOUSE = """

@@ -14,6 +14,8 @@ from edgewise.media.images import encode_jpeg
 from edgewise.testing.packages import write_classifier
 from edgewise.testing.tree import PATIENCE_S, Member, until
 
+pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
+
 MODEL = "cifar10-resnet"
 CAMERA = f"""
 pipelines:

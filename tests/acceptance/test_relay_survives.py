@@ -19,6 +19,8 @@ from edgewise.media.images import encode_jpeg
 from edgewise.testing.flaky import FlakyLink
 from edgewise.testing.tree import PATIENCE_S, Member, until
 
+pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
+
 CAMERA = "pipelines:\n  front: {source: {kind: upload}}\ndevices:\n  lock: {kind: lock}\n"
 MODEL = "cifar10-resnet"
 AT_ONCE = 2

@@ -22,6 +22,8 @@ from edgewise.models.manifest import Input, Output
 from edgewise.testing.packages import write_classifier, write_fake
 from edgewise.testing.tree import PATIENCE_S, Member, until
 
+pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
+
 SLOW_S = 0.02
 ROWS = 24
 

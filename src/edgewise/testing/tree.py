@@ -15,7 +15,7 @@ from typing import TypeVar
 from edgewise.errors import UnavailableError
 from edgewise.testing.node import RunningNode
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 # Below what systems hand out by themselves.
 _PORTS = 15_000, 30_000
 
