@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,8 +62,6 @@ def open_wishes(settings: Settings, fleet: FleetStore, *, clock: Clock) -> WishS
     """What is wanted of the nodes below. Several processes may open it; a running node sees within a second what
     another one changed.
     """
-    import secrets
-
     from edgewise.fleet.wishes import WishStore
 
     return WishStore(fleet, name=settings.node.name, clock=clock, epoch=secrets.token_hex(8))
@@ -81,8 +80,6 @@ def make_settling(settings: Settings, *, clock: Clock) -> Settling:
 
 def make_steering(settings: Settings, *, settling: Settling, handing: Handing | None, clock: Clock) -> Steering | None:
     """What asks the node's parent what it wants; None while the node has none."""
-    import random
-
     from edgewise.node.steering import Steering
 
     folder = link_folder(settings)
@@ -302,8 +299,6 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
     Raises:
         ConflictError: It has joined none.
     """
-    import random
-
     from edgewise.link.relay import Relay
     from edgewise.node import organs
 
@@ -320,8 +315,6 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
 
 def make_consulting(settings: Settings, *, clock: Clock) -> Consulting | None:
     """What asks models of the node's parent; None where each byte to it costs. Errors as ``make_relay``."""
-    import random
-
     from edgewise.link.consult import Consulting
 
     if settings.parent.budget.metered:
