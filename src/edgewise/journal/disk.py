@@ -63,6 +63,7 @@ _HELD = StreamSettings(when_full=WhenFull.BLOCK)
 _GIVE_RATIO = 16  # readings get so much smaller by packing
 _GIVE_BLOCKS = 1 << 16
 _PAGE_RECORDS = 4096
+_LARGE_BATCH = 256
 _POINTED = 500  # blobs looked up at once: appends wait for so many
 
 
@@ -111,6 +112,7 @@ class DiskJournal:
         self._waiting = 0
         self._news = 1
         self._group = GroupCommit(self._run)
+        self._encoding = threading.Lock()
         fitted = sum(settings.max_bytes for settings in streams.values()) // _SEGMENTS
         segment_bytes = segment_bytes or min(max(fitted, _SEGMENT_BYTES[0]), _SEGMENT_BYTES[1])
         with contextlib.ExitStack() as opened:
@@ -140,12 +142,17 @@ class DiskJournal:
     def append(self, stream: str, entries: Sequence[Entry]) -> range:
         """See ``base.Journal``."""
         target = self._target(stream)
-        payloads = self._codec.encode(entries) if entries else []
+        payloads = self._encode(entries) if entries else []
         size = sum(payload.size for payload in payloads)
         if size > target.settings.max_bytes:
             raise too_large(stream, size, limit=target.settings.max_bytes)
         accepted = self._group.submit(functools.partial(self._actions.accept, target, payloads, size), size=size)
         return accepted if accepted is not None else self._append_when_free(target, payloads, size)
+
+    def _encode(self, entries: Sequence[Entry]) -> list[Payload]:
+        """Large batches one at a time: many that encode at once keep the interpreter from the thread that writes."""
+        with self._encoding if len(entries) >= _LARGE_BATCH else contextlib.nullcontext():
+            return self._codec.encode(entries)
 
     def read(
         self, stream: str, *, after: int = 0, before: int = 0, limit: int = 100, newest_first: bool = False

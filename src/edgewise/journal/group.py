@@ -1,10 +1,10 @@
 """Group commit: many threads hand in work, one of them at a time carries it out for all.
 
-The first thread that finds nobody at work leads: it runs what has gathered, wakes those whose work is done, and hands
-the lead to one of those that came meanwhile. Before it starts, the new leader yields a few times to the threads just
+The first thread that finds nobody at work leads: it runs what has gathered, hands the lead to one of those that came
+meanwhile, and wakes those whose work is done. Before it starts, the new leader yields a few times to the threads just
 woken, so that a group holds nearly all of them and not every other one. It does not when the group is heavy already:
-those that still prepare theirs then do so while this one is written. No thread of its own, no timer; a lone caller
-waits for nobody.
+those that still prepare theirs then do so while this one is written, and it stands before them in the line for the
+interpreter. No thread of its own, no timer; a lone caller waits for nobody.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ class GroupCommit:
                 work.error = error
             raise
         finally:
+            self._pass_on()
             for work in group[1:]:
                 work.wake()
-            self._pass_on()
 
     def _gather(self, own: Work[T]) -> None:
         """Gives the threads that the last group set free a moment to come back."""
