@@ -28,10 +28,9 @@ from edgewise.testing.flaky import FlakyLink
 from edgewise.testing.tree import until as until_it
 from edgewise.types import Entry, Record
 
-pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
-
 KILLS = int(os.environ.get("EDGEWISE_TREE_KILLS", "6"))
 PATIENCE_S = 240.0
+pytestmark = pytest.mark.timeout(600 + 60 * KILLS)  # a link that was cut often waits up to a minute a hop
 until = functools.partial(until_it, patience_s=PATIENCE_S)
 
 
