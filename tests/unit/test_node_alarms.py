@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,53 +26,78 @@ def command(device: str, command: str, status: str = "done", **arguments: Any) -
     return {"device": device, "command": command, "arguments": arguments, "status": status}
 
 
+class Sleepy(MemoryJournal):
+    """Wakes those who wait for news only when it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(node="home", streams={"alarms": StreamSettings(), "decisions": StreamSettings()})
+        self.slept = threading.Event()
+
+    def wait(self, stream: str, *, after: int, timeout_s: float) -> int:
+        self.slept.set()
+        return super().wait(stream, after=after + 10**6, timeout_s=600)
+
+
 @pytest.fixture
-def journal() -> MemoryJournal:
-    return MemoryJournal(node="home", streams={"alarms": StreamSettings(), "decisions": StreamSettings()})
+def journal() -> Sleepy:
+    return Sleepy()
 
 
-def run(journal: MemoryJournal, until: Callable[[], bool]) -> None:
+@pytest.fixture
+def alarms(journal: Sleepy) -> Iterator[Alarms]:
     alarms = Alarms(journal, devices=["siren"], clock=SystemClock())
-    alarms.start()
-    deadline = time.monotonic() + 30
-    while not until() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    yield alarms
     alarms.stop()
-    assert until()
+    journal.close()
+    alarms.join()
 
 
-def bodies(journal: MemoryJournal) -> list[dict[str, Any]]:
+def run(alarms: Alarms, journal: Sleepy) -> None:
+    """Until there is nothing to tell."""
+    alarms.start()
+    assert journal.slept.wait(30)
+
+
+def bodies(journal: Sleepy) -> list[dict[str, Any]]:
     return [record.body for record in journal.read("alarms")]
 
 
-def test_a_raised_alarm_has_a_record_of_its_own_with_its_picture(journal: MemoryJournal) -> None:
+def test_a_raised_alarm_has_a_record_of_its_own_with_its_picture(journal: Sleepy, alarms: Alarms) -> None:
     journal.append("decisions", [decision(command("siren", "raise", message="stranger at the door"))])
-    run(journal, lambda: len(bodies(journal)) == 1)
+    run(alarms, journal)
     [record] = journal.read("alarms")
     assert (record.kind, record.blobs) == ("alarm.raised", (PICTURE,))
     assert record.body["message"] == "stranger at the door"
     assert (record.body["device"], record.body["source"], record.body["decision"]) == ("siren", "door", 1)
 
 
-def test_a_siren_that_does_not_answer_is_told_all_the_more(journal: MemoryJournal) -> None:
+def test_a_siren_that_does_not_answer_is_told_all_the_more(journal: Sleepy, alarms: Alarms) -> None:
     journal.append("decisions", [decision(command("siren", "raise", "failed"))])
-    run(journal, lambda: len(bodies(journal)) == 1)
+    run(alarms, journal)
     assert bodies(journal)[0]["status"] == "failed"
 
 
-def test_nothing_else_is_an_alarm(journal: MemoryJournal) -> None:
+def test_nothing_else_is_an_alarm(journal: Sleepy, alarms: Alarms) -> None:
     journal.append(
         "decisions",
         [decision(command("siren", "clear"), command("light", "raise")), Entry("device.command", {"device": "siren"})],
     )
     journal.append("decisions", [decision(command("siren", "raise"), source="yard")])
-    run(journal, lambda: bool(bodies(journal)))
+    run(alarms, journal)
     assert [body["source"] for body in bodies(journal)] == ["yard"]
 
 
-def test_what_was_told_before_a_crash_is_not_told_again(journal: MemoryJournal) -> None:
+def test_what_was_told_before_a_crash_is_not_told_again(journal: Sleepy, alarms: Alarms) -> None:
     journal.append("decisions", [decision(command("siren", "raise"))])
     journal.append("alarms", [Entry("alarm.raised", {"decision": 1, "device": "siren"})])  # told, not acknowledged
     journal.append("decisions", [decision(command("siren", "raise"))])
-    run(journal, lambda: len(bodies(journal)) == 2)
+    run(alarms, journal)
     assert [body["decision"] for body in bodies(journal)] == [1, 2]
+
+
+@pytest.mark.timeout(30)
+def test_a_node_that_stops_tells_the_last_decision_and_waits_for_no_other(journal: Sleepy, alarms: Alarms) -> None:
+    run(alarms, journal)
+    journal.append("decisions", [decision(command("siren", "raise"))])
+    alarms.stop()
+    assert [body["decision"] for body in bodies(journal)] == [1]

@@ -41,6 +41,9 @@ class Alarms:
         self._journal = journal
         self._devices = frozenset(devices)
         self._inbox = Inbox(journal, DECISIONS, CONSUMER, batch=_AT_ONCE, clock=clock)
+        self._told: int | None = None
+        self._failed = False
+        self._telling = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
 
@@ -49,29 +52,43 @@ class Alarms:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends, once what was decided is told."""
+        """Tells what was decided by now, and no more. The journal is closed afterwards, which wakes the thread."""
         self._stopping.set()
+        if self._thread.is_alive():
+            self._tell_all()
+
+    def join(self) -> None:
+        """Waits for the end, after the journal was closed."""
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._inbox.open()
-            newest = self._journal.read(ALARMS, limit=1, newest_first=True)
-            told = int(newest[0].body["decision"]) if newest else 0
-            while True:
-                stopping = self._stopping.is_set()
-                records = self._inbox.take()
-                self._tell([record for record in records if record.sequence > told])
-                if records:
+            while self._tell_all() and not self._stopping.is_set():
+                self._journal.wait(DECISIONS, after=self._inbox.taken, timeout_s=_IDLE_S)
+        except ClosedError:
+            return
+
+    def _tell_all(self) -> bool:
+        """Tells all that was decided and not told before; whether that works. Once it did not, nothing is told until
+        the node starts again, so that nothing is left out.
+        """
+        with self._telling:
+            if self._failed:
+                return False
+            try:
+                if self._told is None:
+                    self._inbox.open()
+                    newest = self._journal.read(ALARMS, limit=1, newest_first=True)
+                    self._told = int(newest[0].body["decision"]) if newest else 0
+                while records := self._inbox.take():
+                    self._tell([record for record in records if record.sequence > self._told])
                     self._inbox.done(records[-1].sequence)
                     self._inbox.acknowledge()
-                elif stopping:
-                    return
-                else:
-                    self._journal.wait(DECISIONS, after=self._inbox.taken, timeout_s=_IDLE_S)
-        except (ClosedError, RetryError) as error:
-            logger.debug("alarms end: %s", error)
+            except (ClosedError, RetryError) as error:
+                self._failed = True
+                logger.debug("alarms end: %s", error)
+            return not self._failed
 
     def _tell(self, decisions: list[Record]) -> None:
         entries = [alarm for decision in decisions for alarm in alarms_of(decision, self._devices)]

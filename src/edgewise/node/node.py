@@ -270,6 +270,7 @@ class Node:
                 self.landing.stop()
             self.journal.close()
             self._decider.join()
+            self._alarms.join()
 
     def carry_out(self, step: Step, wanted: Settings) -> None:
         """Changes one thing while all else goes on; see ``edgewise.node.settling.Workshop``.
