@@ -22,7 +22,7 @@ from edgewise.link.client import Client
 from edgewise.link.desired import Handed
 from edgewise.link.membership import LinkFolder
 from edgewise.testing import tree as testing
-from edgewise.testing.tree import PATIENCE_S, until
+from edgewise.testing.tree import PATIENCE_S, Tree, until
 
 pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
 
@@ -67,35 +67,20 @@ def light(brightness: int, *, name: str = "light") -> dict[str, Any]:
     return {"name": name, "on": "alarm", "do": [{"device": "hall", "command": "turn_on", "arguments": arguments}]}
 
 
-class Tree:
-    """A center, a gateway, a device."""
-
-    def __init__(self, folder: Path) -> None:
-        self.center = Member(folder / "center", "center")
-        self.gateway = Member(folder / "gateway", "gateway")
-        self.device = Member(folder / "device", "device", sections=HOUSE, parent=MAY_CHANGE)
-        self.members = (self.center, self.gateway, self.device)
-
-    def start(self) -> None:
-        for member in self.members:
-            member.node.start()
-        self.gateway.join(self.center, "site=hall")
-        self.device.join(self.gateway)
-        until(lambda: self.center.get("/v1/nodes/device/state"))
-
-
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    tree = Tree(tmp_path_factory.mktemp("tree"))
-    try:
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree[Member]]:
+    folder = tmp_path_factory.mktemp("tree")
+    device = Member(folder / "device", "device", sections=HOUSE, parent=MAY_CHANGE)
+    with Tree(Member(folder / "center", "center"), Member(folder / "gateway", "gateway"), device) as tree:
         tree.start()
+        tree.join("site=hall")
+        until(lambda: tree.center.get("/v1/nodes/device/state"))
         yield tree
-    finally:
-        for member in reversed(tree.members):
-            member.node.kill()
 
 
-def test_a_rule_and_a_pipeline_arrive_behind_the_gateway_and_what_is_the_same_is_not_touched(tree: Tree) -> None:
+def test_a_rule_and_a_pipeline_arrive_behind_the_gateway_and_what_is_the_same_is_not_touched(
+    tree: Tree[Member],
+) -> None:
     porch = {"source": {"kind": "upload"}}
     before = tree.device.cameras()["porch"]
     httpx.post(
@@ -117,7 +102,7 @@ def test_a_rule_and_a_pipeline_arrive_behind_the_gateway_and_what_is_the_same_is
     assert tree.gateway.get("/v1/nodes/device/desired")["by"] == "center"
 
 
-def test_a_change_is_there_within_a_second_for_each_hop(tree: Tree) -> None:
+def test_a_change_is_there_within_a_second_for_each_hop(tree: Tree[Member]) -> None:
     took: dict[str, list[float]] = {"applied": [], "reported": []}
     with httpx.Client(base_url=tree.center.node.address, timeout=PATIENCE_S) as center:
         for number in range(CHANGES):
@@ -138,7 +123,7 @@ def test_a_change_is_there_within_a_second_for_each_hop(tree: Tree) -> None:
     assert statistics.median(took["applied"]) < 2.0
 
 
-def test_a_document_of_a_command_arrives_as_well(tree: Tree) -> None:
+def test_a_document_of_a_command_arrives_as_well(tree: Tree[Member]) -> None:
     file = tree.center.folder / "device.yaml"
     file.write_text("rules:\n  - {name: by-hand, on: alarm, do: [{device: door, command: lock}]}\n")
     tree.center.command("nodes", "set", "device", str(file))
@@ -147,7 +132,9 @@ def test_a_document_of_a_command_arrives_as_well(tree: Tree) -> None:
     assert "nodes.desired" in kinds
 
 
-def test_a_bad_document_is_refused_where_it_is_set_and_one_that_does_not_fit_where_it_arrives(tree: Tree) -> None:
+def test_a_bad_document_is_refused_where_it_is_set_and_one_that_does_not_fit_where_it_arrives(
+    tree: Tree[Member],
+) -> None:
     good = tree.center.wish("device", {"rules": [light(10, name="good")]})
     until(lambda: tree.center.settled("device", good))
     for wrong in ({"rules": [{"name": "x", "on": "alarm", "when": "1 +", "do": [{"device": "door"}]}]}, {"http": {}}):
@@ -165,7 +152,7 @@ def test_a_bad_document_is_refused_where_it_is_set_and_one_that_does_not_fit_whe
     assert "siren" in tree.center.command("nodes", "desired", "device", answer=1)
 
 
-def test_a_step_that_fails_leaves_the_rest_and_is_told(tree: Tree) -> None:
+def test_a_step_that_fails_leaves_the_rest_and_is_told(tree: Tree[Member]) -> None:
     pipelines = {
         "porch": {"source": {"kind": "upload"}},
         "yard": {"source": {"kind": "upload"}, "transforms": [{"kind": "detect", "model": "no-such-model"}]},
@@ -181,7 +168,7 @@ def test_a_step_that_fails_leaves_the_rest_and_is_told(tree: Tree) -> None:
     assert tree.device.rules() == ["rest"]
 
 
-def test_what_a_node_does_not_let_its_parent_change_stays(tree: Tree) -> None:
+def test_what_a_node_does_not_let_its_parent_change_stays(tree: Tree[Member]) -> None:
     tree.center.wish(
         "gateway", {"rules": [{"name": "x", "on": "alarm", "do": [{"device": "door", "command": "open"}]}]}
     )
@@ -195,7 +182,7 @@ def test_what_a_node_does_not_let_its_parent_change_stays(tree: Tree) -> None:
     until(lambda: tree.center.get("/v1/nodes/gateway/state")["settled"])
 
 
-def test_a_label_sets_it_for_all_that_have_it(tree: Tree) -> None:
+def test_a_label_sets_it_for_all_that_have_it(tree: Tree[Member]) -> None:
     answer = tree.center.put("/v1/labels/site=hall/desired", {"models": []})
     assert answer.json()["nodes"] == ["gateway"]
     until(lambda: tree.center.get("/v1/nodes/gateway/state")["reported"]["by"] == "center")
@@ -203,7 +190,7 @@ def test_a_label_sets_it_for_all_that_have_it(tree: Tree) -> None:
     until(lambda: tree.center.get("/v1/nodes/gateway/state")["settled"])
 
 
-def test_the_document_of_another_child_cannot_be_read(tree: Tree) -> None:
+def test_the_document_of_another_child_cannot_be_read(tree: Tree[Member]) -> None:
     tree.center.wish("device", {"rules": [light(7, name="secret")]})
     stranger = Member(tree.center.folder.parent / "stranger", "stranger")
     stranger.join(tree.center)
@@ -219,7 +206,7 @@ def test_the_document_of_another_child_cannot_be_read(tree: Tree) -> None:
     assert handed.whole
 
 
-def test_without_its_parents_a_device_starts_with_the_last_document(tree: Tree) -> None:
+def test_without_its_parents_a_device_starts_with_the_last_document(tree: Tree[Member]) -> None:
     digest = tree.center.wish("device", {"rules": [light(99, name="last")], "pipelines": {}})
     until(lambda: tree.center.settled("device", digest))
     tree.gateway.node.kill()
@@ -233,7 +220,7 @@ def test_without_its_parents_a_device_starts_with_the_last_document(tree: Tree) 
     assert set(tree.device.cameras()) == {"porch"}  # the document says nothing of pipelines any more
 
 
-def test_killed_in_the_middle_of_applying_it_has_the_old_or_the_new_and_ends_with_the_new(tree: Tree) -> None:
+def test_killed_in_the_middle_of_applying_it_has_the_old_or_the_new_and_ends_with_the_new(tree: Tree[Member]) -> None:
     chance = random.Random(7)
     names = [{"porch"}]
     for number in range(3):

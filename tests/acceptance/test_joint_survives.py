@@ -12,7 +12,7 @@ import pytest
 
 from edgewise.media.images import encode_jpeg
 from edgewise.testing.packages import write_classifier
-from edgewise.testing.tree import PATIENCE_S, Member, until
+from edgewise.testing.tree import PATIENCE_S, Member, Tree, until
 
 pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
 
@@ -27,14 +27,10 @@ pipelines:
 """
 
 
-class House:
-    def __init__(self, folder: Path) -> None:
-        colours = write_classifier(folder / "models")
-        self.center = Member(folder / "center", "center", sections=f"models: [{colours}]\n")
-        self.gateway = Member(folder / "gateway", "gateway")
-        self.device = Member(folder / "device", "device", sections=CAMERA)
-        self.members = (self.center, self.gateway, self.device)
-        self.shown = 0
+class House(Tree[Member]):
+    """The three of them, with what the device is shown."""
+
+    shown = 0
 
     def show(self) -> dict[str, Any]:
         """Shows the device a picture; what it tells of it."""
@@ -58,20 +54,17 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    try:
-        for member in house.members:
-            member.node.start()
+    colours = write_classifier(tmp_path / "models")
+    center = Member(tmp_path / "center", "center", sections=f"models: [{colours}]\n")
+    device = Member(tmp_path / "device", "device", sections=CAMERA)
+    with House(center, Member(tmp_path / "gateway", "gateway"), device) as house:
+        house.start()
         yield house
-    finally:
-        for member in reversed(house.members):
-            member.node.kill()
 
 
 def test_who_is_unsure_asks_above_and_says_who_answered_and_gets_along_alone(house: House) -> None:
     assert house.show()["by"] == MODEL
-    house.gateway.join(house.center)
-    house.device.join(house.gateway)
+    house.join()
     until(lambda: house.show()["by"] == "colours@center")
     house.gateway.node.kill()
     assert house.show()["by"] == MODEL

@@ -9,15 +9,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 from edgewise.media.images import encode_jpeg
-from edgewise.testing.flaky import FlakyLink
-from edgewise.testing.tree import PATIENCE_S, Member, until
+from edgewise.testing.tree import PATIENCE_S, Member, Tree, until
 
 pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
 
@@ -29,24 +27,8 @@ DOOR = "/v1/nodes/door"
 KILLS = 3
 
 
-class House:
-    """The three of them; the ways between them can fail."""
-
-    def __init__(self, folder: Path) -> None:
-        self.center = Member(folder / "center", "center")
-        self.gateway = Member(folder / "gateway", "gateway")
-        parent = f"{{gather_s: 0.05, asked_at_once: {AT_ONCE}}}"
-        self.door = Member(folder / "door", "door", sections=CAMERA, parent=parent)
-        self.members = (self.center, self.gateway, self.door)
-        self.lower = FlakyLink(self.gateway.https)
-        self.upper = FlakyLink(self.center.https)
-
-    def start(self) -> None:
-        for member in self.members:
-            member.node.start()
-        self.gateway.join(self.center, port=self.upper.port)
-        self.door.join(self.gateway, port=self.lower.port)
-        until(lambda: self.ask("GET", f"{DOOR}/v1/health").status_code == 200)
+class House(Tree[Member]):
+    """The three of them, with what is asked of the center."""
 
     def ask(self, method: str, path: str, **more: object) -> httpx.Response:
         return httpx.request(method, self.center.node.address + path, timeout=PATIENCE_S, **more)  # type: ignore[arg-type]
@@ -54,14 +36,14 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"))
-    with house.lower, house.upper:
-        try:
-            house.start()
-            yield house
-        finally:
-            for member in reversed(house.members):
-                member.node.kill()
+    folder = tmp_path_factory.mktemp("house")
+    parent = f"{{gather_s: 0.05, asked_at_once: {AT_ONCE}}}"
+    door = Member(folder / "door", "door", sections=CAMERA, parent=parent)
+    with House(Member(folder / "center", "center"), Member(folder / "gateway", "gateway"), door) as house:
+        house.start()
+        house.join()
+        until(lambda: house.ask("GET", f"{DOOR}/v1/health").status_code == 200)
+        yield house
 
 
 def picture(shade: int = 90) -> bytes:
@@ -69,7 +51,7 @@ def picture(shade: int = 90) -> bytes:
 
 
 def test_a_device_two_hops_down_answers_as_if_it_were_asked_itself(house: House) -> None:
-    at_door = httpx.get(f"{house.door.node.address}/v1/cameras").json()
+    at_door = httpx.get(f"{house.device.node.address}/v1/cameras").json()
     assert house.ask("GET", f"{DOOR}/v1/cameras").json() == at_door
     answer = house.ask(
         "POST", f"{DOOR}/v1/models/{MODEL}/predict", content=picture(), headers={"content-type": "image/jpeg"}
@@ -84,7 +66,7 @@ def test_an_open_inference_client_needs_no_more_than_another_base_url(house: Hou
     tensor = {**inputs, "shape": [1, *inputs["shape"][1:]], "data": [0.0] * int(np.prod(inputs["shape"][1:]))}
     body = {"inputs": [tensor]}
     through = house.ask("POST", f"{DOOR}/v2/models/{MODEL}/infer", json=body).json()
-    itself = httpx.post(f"{house.door.node.address}/v2/models/{MODEL}/infer", json=body).json()
+    itself = httpx.post(f"{house.device.node.address}/v2/models/{MODEL}/infer", json=body).json()
     assert through == itself
     assert isinstance(house.ask("GET", f"{DOOR}/v2/models/none").json()["error"], str)  # errors are the protocol's too
 
@@ -92,7 +74,7 @@ def test_an_open_inference_client_needs_no_more_than_another_base_url(house: Hou
 def test_live_pictures_come_through_and_end_when_nobody_looks(house: House) -> None:
     def push(shade: int) -> None:
         httpx.post(
-            f"{house.door.node.address}/v1/cameras/front/frames",
+            f"{house.device.node.address}/v1/cameras/front/frames",
             content=picture(shade),
             headers={"content-type": "image/jpeg"},
         ).raise_for_status()
@@ -115,7 +97,7 @@ def test_a_lock_below_is_not_opened_from_above_unless_its_node_says_so(house: Ho
     command = {"command": "unlock", "arguments": {}}
     refused = house.ask("POST", f"{DOOR}/v1/devices/lock/commands", json=command)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
-    assert httpx.get(f"{house.door.node.address}/v1/devices/lock").json()["state"]["state"] == "locked"
+    assert httpx.get(f"{house.device.node.address}/v1/devices/lock").json()["state"]["state"] == "locked"
     for member in (house.center, house.gateway):  # the gateway refuses for itself already; both tell
         until(lambda member=member: "refused" in member.command("audit", "log"))  # type: ignore[misc]
 
@@ -128,14 +110,14 @@ def test_nobody_below_has_that_name(house: House) -> None:
 
 
 def test_a_child_that_is_away_is_told_at_once(house: House) -> None:
-    house.door.node.kill()
+    house.device.node.kill()
     until(lambda: house.ask("GET", f"{DOOR}/v1/health").status_code == 503)
     begun = time.monotonic()
     answer = house.ask("GET", f"{DOOR}/v1/events")
     assert time.monotonic() - begun < 1
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    house.door.node.start()
+    house.device.node.start()
     until(lambda: house.ask("GET", f"{DOOR}/v1/health").status_code == 200)
 
 
@@ -165,9 +147,9 @@ def test_under_load_and_kills_each_request_is_answered_once_or_fails_with_an_err
             if number % 2:
                 house.lower.cut()
                 continue
-            house.door.node.kill()
+            house.device.node.kill()
             time.sleep(chance.uniform(0, 0.5))
-            house.door.node.start()
+            house.device.node.start()
         time.sleep(1)
     finally:
         stopped.set()

@@ -4,6 +4,7 @@ also when one of them is killed in the midst of it.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import threading
@@ -20,7 +21,7 @@ import pytest
 from edgewise.media.images import encode_jpeg
 from edgewise.models.manifest import Input, Output
 from edgewise.testing.packages import write_classifier, write_fake
-from edgewise.testing.tree import PATIENCE_S, Member, until
+from edgewise.testing.tree import PATIENCE_S, Member, at_once, until
 
 pytestmark = pytest.mark.timeout(600)  # a link that was cut often waits up to a minute a hop
 
@@ -51,10 +52,8 @@ class Team:
         ]
 
     def start(self) -> None:
-        for member in (self.gateway, *self.devices):
-            member.node.start()
-        for device in self.devices:
-            device.join(self.gateway)
+        at_once(*(member.node.start for member in (self.gateway, *self.devices)))
+        at_once(*(functools.partial(device.join, self.gateway) for device in self.devices))
         until(self.complete)
 
     def complete(self) -> bool:

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from edgewise.errors import UnavailableError
+from edgewise.testing.flaky import FlakyLink
 from edgewise.testing.node import RunningNode
 
 PATIENCE_S = 240.0
@@ -20,6 +23,7 @@ PATIENCE_S = 240.0
 _PORTS = 15_000, 30_000
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Member")
 
 
 def free_port() -> int:
@@ -42,6 +46,13 @@ def until(condition: Callable[[], T], *, patience_s: float = PATIENCE_S, every_s
             return found
         time.sleep(every_s)
     raise UnavailableError("It did not happen in time")
+
+
+def at_once(*steps: Callable[[], object]) -> None:
+    """Takes steps side by side (most of each is a process that starts); raises what one of them raised."""
+    with ThreadPoolExecutor(len(steps)) as pool:
+        for taken in [pool.submit(step) for step in steps]:
+            taken.result()
 
 
 class Member:
@@ -72,6 +83,11 @@ class Member:
         )
         self.node = RunningNode(folder)
 
+    @property
+    def journal(self) -> Path:
+        """The folder of its journal."""
+        return self.folder / "data" / "journal"
+
     def command(self, *words: str, answer: int = 0) -> str:
         """What ``edgewise WORDS`` prints.
 
@@ -89,3 +105,57 @@ class Member:
         """Makes it a child; ``port`` is where the way to the parent begins, if not at the parent itself."""
         token = parent.command("token", "create", *(word for label in labels for word in ("--label", label)))
         self.command("join", f"https://127.0.0.1:{port or parent.https}", token)
+
+
+class Tree(Generic[M]):
+    """A device below a gateway below a center; the ways between them can fail. A context manager.
+
+    Args:
+        center: The highest.
+        gateway: Its child.
+        device: The gateway's child.
+        lives: After how many bytes a connection is cut while the tree is flaky.
+
+    Attributes:
+        members: All three, the highest first.
+        upper: The way from the gateway to the center.
+        lower: The way from the device to the gateway.
+        flaky: Whether connections that are made now are cut.
+    """
+
+    def __init__(self, center: M, gateway: M, device: M, *, lives: Callable[[], int | None] = lambda: None) -> None:
+        self.center = center
+        self.gateway = gateway
+        self.device = device
+        self.members = (center, gateway, device)
+        self.flaky = False
+        self._open = contextlib.ExitStack()
+
+        def life() -> int | None:
+            return lives() if self.flaky else None
+
+        self.upper = FlakyLink(center.https, lives=life)
+        self.lower = FlakyLink(gateway.https, lives=life)
+
+    def start(self) -> None:
+        """Starts all."""
+        at_once(*(member.node.start for member in self.members))
+
+    def join(self, *labels: str) -> None:
+        """Makes the gateway, which gets these labels, and the device children of the one above them."""
+        at_once(
+            lambda: self.gateway.join(self.center, *labels, port=self.upper.port),
+            lambda: self.device.join(self.gateway, port=self.lower.port),
+        )
+
+    def __enter__(self) -> Self:
+        for link in (self.upper, self.lower):
+            self._open.enter_context(link)
+        for member in self.members:
+            self._open.callback(member.node.kill)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
