@@ -48,6 +48,21 @@ class Desk:
         await asyncio.sleep(0)
         return task
 
+    async def handed(self) -> tuple[Asked, asyncio.Task[object]]:
+        """A request that the child has been handed, and what is told to who asked."""
+        poll = await self.poll()
+        answer = await self.ask(asked())
+        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        return handed, answer
+
+    async def answering(self) -> tuple[Asked, Answer]:
+        """A request that the child has begun to answer."""
+        handed, answer = await self.handed()
+        await self.relaying.answer("door", handed.id, Part(0, b"a"))
+        got = await answer
+        assert isinstance(got, Answer)
+        return handed, got
+
 
 def story(told: Callable[[Desk], Awaitable[None]]) -> None:
     async def run() -> None:
@@ -63,9 +78,7 @@ def story(told: Callable[[Desk], Awaitable[None]]) -> None:
 
 def test_a_child_that_waits_is_handed_a_request_at_once_and_its_answer_is_the_answer() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         heard = await desk.relaying.answer("door", handed.id, Part(0, b"yes", last=True, status=201))
         assert (heard.next, heard.goes_on) == (1, False)
         got = await answer
@@ -103,9 +116,7 @@ def test_between_two_polls_a_child_counts_as_there_for_a_moment() -> None:
 
 def test_a_part_that_is_sent_twice_counts_once() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         await desk.relaying.answer("door", handed.id, Part(0, b"a"))
         assert (await desk.relaying.answer("door", handed.id, Part(0, b"a"))).next == 1
         got = await answer
@@ -120,12 +131,7 @@ def test_a_part_that_is_sent_twice_counts_once() -> None:
 
 def test_an_answer_goes_no_faster_than_it_is_read() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
-        await desk.relaying.answer("door", handed.id, Part(0, b"a"))
-        got = await answer
-        assert isinstance(got, Answer)
+        handed, got = await desk.answering()
         await desk.relaying.answer("door", handed.id, Part(1, b"b"))
         third = desk.begin(desk.relaying.answer("door", handed.id, Part(2, b"c")))
         for _ in range(5):
@@ -139,9 +145,7 @@ def test_an_answer_goes_no_faster_than_it_is_read() -> None:
 
 def test_another_child_cannot_answer_what_it_was_not_handed() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         await asyncio.wait_for(desk.relaying.take("window", Poll(1, (handed.id,))), 1)  # it is told to drop it
         assert not (await desk.relaying.answer("window", handed.id, Part(0, b"no", last=True))).goes_on
         assert not answer.done()
@@ -183,9 +187,7 @@ def test_what_is_read_is_given_to_a_child_twice_at_most() -> None:
 
 def test_what_a_child_has_fails_once_it_stays_away() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         (await desk.poll(handed.id)).cancel()
         await asyncio.sleep(0)
         desk.relaying.sweep()
@@ -200,9 +202,7 @@ def test_what_a_child_has_fails_once_it_stays_away() -> None:
 
 def test_no_answer_is_waited_for_forever_and_the_child_is_told_to_stop() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         waiting = await desk.poll(handed.id)
         desk.clock.advance(relaying.ANSWER_S)
         desk.relaying.sweep()
@@ -215,12 +215,7 @@ def test_no_answer_is_waited_for_forever_and_the_child_is_told_to_stop() -> None
 
 def test_a_stream_that_stands_still_is_cut_off() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
-        await desk.relaying.answer("door", handed.id, Part(0, b"a"))
-        got = await answer
-        assert isinstance(got, Answer)
+        handed, got = await desk.answering()
         await desk.poll(handed.id)
         desk.clock.advance(relaying.STILL_S)
         desk.relaying.sweep()
@@ -287,9 +282,7 @@ def test_large_requests_go_one_by_one() -> None:
 
 def test_a_node_that_stops_tells_those_who_wait() -> None:
     async def told(desk: Desk) -> None:
-        poll = await desk.poll()
-        answer = await desk.ask(asked())
-        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        handed, answer = await desk.handed()
         waiting = await desk.poll(handed.id)
         desk.relaying.close()
         assert (await waiting).asked == ()  # type: ignore[attr-defined]

@@ -7,9 +7,8 @@ import { session } from "../session.js";
 import { useStore } from "../store.js";
 import { Dialog } from "./dialog.js";
 import { NewPassword, Submit, useSubmit } from "./form.js";
-import { Icon } from "./icon.js";
+import { SecretDialog } from "./secret.js";
 import { ErrorNotice } from "./states.js";
-import { showToast } from "./toast.js";
 
 const ROLES = ["viewer", "operator", "admin"];
 const SCOPES = ["predict", "read", "operate", "admin"];
@@ -119,7 +118,9 @@ export function TokenDialog({ accounts, onDone, onClose }) {
   const { busy, error, submit } = useSubmit(async () => {
     setSecret((await createToken({ name, scopes, account, valid_s: LASTING[lasting] })).secret);
   });
-  if (secret) return html`<${Secret} secret=${secret} onClose=${onDone} />`;
+  if (secret) {
+    return html`<${SecretDialog} title=${t("tokens.made")} text=${t("tokens.once")} secret=${secret} onClose=${onDone} />`;
+  }
   const toggle = (scope) =>
     setScopes(scopes.includes(scope) ? scopes.filter((one) => one !== scope) : [...scopes, scope]);
   return html`
@@ -152,25 +153,6 @@ export function TokenDialog({ accounts, onDone, onClose }) {
         ${error && html`<${ErrorNotice} error=${error} />`}
         <${Submit} label=${t("accounts.add.submit")} busy=${busy} disabled=${!scopes.length} onClose=${onClose} />
       </form>
-    <//>
-  `;
-}
-
-/** @param {{secret: string, onClose: () => void}} props */
-function Secret({ secret, onClose }) {
-  const copy = async () => {
-    await navigator.clipboard.writeText(secret);
-    showToast(t("tokens.copied"));
-  };
-  return html`
-    <${Dialog} title=${t("tokens.made")} onClose=${onClose}>
-      <p>${t("tokens.once")}</p>
-      <pre class="secret" tabindex="0">${secret}</pre>
-      <div class="dialog-actions">
-        ${navigator.clipboard &&
-        html`<button type="button" class="button" onClick=${copy}><${Icon} name="copy" />${t("tokens.copy")}</button>`}
-        <button type="button" class="button button-primary" onClick=${onClose}>${t("action.close")}</button>
-      </div>
     <//>
   `;
 }

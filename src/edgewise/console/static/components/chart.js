@@ -8,7 +8,7 @@ import UPlot from "../vendor/uplot.js";
 
 const HEIGHT_PX = 168;
 const SMALL_HEIGHT_PX = 104;
-const AXIS_WIDTH_PX = 62;
+export const AXIS_WIDTH_PX = 62;
 const FONT = "12px 'Instrument Sans', sans-serif";
 
 /**
@@ -24,21 +24,8 @@ const FONT = "12px 'Instrument Sans', sans-serif";
  */
 export function Chart({ title, times, lines, format, steps, named = false, small = false }) {
   const height = small ? SMALL_HEIGHT_PX : HEIGHT_PX;
-  const box = useRef(null);
-  const plot = useRef(null);
-  const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
   const data = useMemo(() => [times, ...lines.map(({ values }) => values)], [times, lines]);
-  useLayoutEffect(() => {
-    plot.current = new UPlot(settings(box.current, lines, { format, steps, height, small }), data, box.current);
-    const observer = new ResizeObserver(() =>
-      plot.current.setSize({ width: box.current.clientWidth, height }),
-    );
-    observer.observe(box.current);
-    return () => {
-      observer.disconnect();
-      plot.current.destroy();
-    };
-  }, [look, lines.length]);
+  const { box, plot } = usePlot(height, data, (paint) => settings(paint, lines, { format, steps, small }), [lines.length]);
   useEffect(() => plot.current.setData(data), [data]);
   return html`
     <figure class=${small ? "chart chart-small" : "card chart"}>
@@ -72,8 +59,43 @@ function Latest({ index, label, value, format }) {
   `;
 }
 
+/**
+ * A plot that fills the width of its box; made anew with the theme, the language and what else it depends on.
+ *
+ * @param {number} height
+ * @param {(number | null)[][]} data The times, then the values of each line.
+ * @param {(paint: {colour: (name: string) => string, axis: Object}) => Object} settings uPlot's, from the colours of
+ *   the theme and what all axes share.
+ * @param {unknown[]} dependsOn
+ */
+export function usePlot(height, data, settings, dependsOn) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
+  useLayoutEffect(() => {
+    const width = box.current.clientWidth;
+    const shared = { width, height, padding: [8, 26, 0, 0], legend: { show: false } };
+    plot.current = new UPlot({ ...shared, ...settings(paintOf(box.current)) }, data, box.current);
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height }));
+    observer.observe(box.current);
+    return () => {
+      observer.disconnect();
+      plot.current.destroy();
+    };
+  }, [look, ...dependsOn]);
+  return { box, plot };
+}
+
+/** @param {HTMLElement} box */
+function paintOf(box) {
+  const style = getComputedStyle(box);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const grid = { stroke: colour("--line"), width: 1 };
+  return { colour, axis: { stroke: colour("--ink-2"), font: FONT, grid, ticks: { show: false } } };
+}
+
 /** Changes with the system's light or dark, so that the chart is drawn anew. */
-export function useColourScheme() {
+function useColourScheme() {
   const query = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), []);
   const store = useMemo(
     () => ({
@@ -90,24 +112,12 @@ export function useColourScheme() {
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {{colour: (name: string) => string, axis: Object}} paint
  * @param {Line[]} lines
- * @param {{format: (value: number) => string, steps?: number[]}} scale
+ * @param {{format: (value: number) => string, steps?: number[], small: boolean}} scale
  */
-function settings(box, lines, { format, steps, height, small }) {
-  const style = getComputedStyle(box);
-  const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = {
-    stroke: colour("--ink-2"),
-    font: FONT,
-    grid: { stroke: colour("--line"), width: 1 },
-    ticks: { show: false },
-  };
+function settings({ colour, axis }, lines, { format, steps, small }) {
   return {
-    width: box.clientWidth,
-    height,
-    padding: [8, 26, 0, 0],
-    legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_, low, high) => (small ? around(low, high) : [0, Math.max(high * 1.2, 1)]) } },
     axes: [

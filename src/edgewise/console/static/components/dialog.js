@@ -3,6 +3,7 @@
 import { html, useEffect, useId, useRef } from "../html.js";
 import { t } from "../i18n/index.js";
 import { Icon } from "./icon.js";
+import { showError, showToast } from "./toast.js";
 
 /**
  * @param {{title: string, onClose: () => void, wide?: boolean, children: any}} props Shown while it is rendered.
@@ -57,4 +58,24 @@ export function Confirm({ title, text, action, onConfirm, onClose }) {
       </div>
     <//>
   `;
+}
+
+/**
+ * Asks before something is removed, removes it, and says so, or why not.
+ *
+ * @param {{title: string, text: string, action: string, remove: () => Promise<unknown>, removed: string, onDone: () => void, onClose: () => void}} props
+ *   `removed` is said afterwards; `onDone` is called also when it did not work.
+ */
+export function Removal({ title, text, action, remove, removed, onDone, onClose }) {
+  const confirmed = async () => {
+    try {
+      await remove();
+      showToast(removed);
+    } catch (error) {
+      showError(error);
+    }
+    onClose();
+    onDone();
+  };
+  return html`<${Confirm} title=${title} text=${text} action=${action} onConfirm=${confirmed} onClose=${onClose} />`;
 }

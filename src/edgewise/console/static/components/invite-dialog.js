@@ -5,9 +5,8 @@ import { html, useId, useState } from "../html.js";
 import { t } from "../i18n/index.js";
 import { Dialog } from "./dialog.js";
 import { Submit, useSubmit } from "./form.js";
-import { Icon } from "./icon.js";
+import { SecretDialog } from "./secret.js";
 import { ErrorNotice } from "./states.js";
-import { showToast } from "./toast.js";
 
 const HOUR_S = 3600;
 const LASTING = { hour: HOUR_S, day: 24 * HOUR_S, week: 7 * 24 * HOUR_S };
@@ -22,7 +21,9 @@ export function InviteDialog({ onClose }) {
   const { busy, error, submit } = useSubmit(async () => {
     setMade(await createJoinToken({ name: name.trim(), labels: parsed(labels), valid_s: LASTING[lasting] }));
   });
-  if (made) return html`<${Command} made=${made} onClose=${onClose} />`;
+  if (made) {
+    return html`<${SecretDialog} title=${t("invite.command")} text=${t("invite.once")} secret=${commandOf(made)} onClose=${onClose} />`;
+  }
   return html`
     <${Dialog} title=${t("nodes.invite")} onClose=${onClose}>
       <form onSubmit=${submit}>
@@ -61,25 +62,10 @@ function TextField({ id, label, hint, value, onInput }) {
   `;
 }
 
-/** @param {{made: {text: string, port: number}, onClose: () => void}} props */
-function Command({ made, onClose }) {
+/** @param {{text: string, port: number}} made */
+function commandOf(made) {
   const parent = Object.assign(new URL(location.origin), { protocol: "https:", port: String(made.port) });
-  const command = `edgewise join ${parent.origin} ${made.text}`;
-  const copy = async () => {
-    await navigator.clipboard.writeText(command);
-    showToast(t("tokens.copied"));
-  };
-  return html`
-    <${Dialog} title=${t("invite.command")} onClose=${onClose}>
-      <p>${t("invite.once")}</p>
-      <pre class="secret" tabindex="0" aria-label=${t("invite.command")}>${command}</pre>
-      <div class="dialog-actions">
-        ${navigator.clipboard &&
-        html`<button type="button" class="button" onClick=${copy}><${Icon} name="copy" />${t("tokens.copy")}</button>`}
-        <button type="button" class="button button-primary" onClick=${onClose}>${t("action.close")}</button>
-      </div>
-    <//>
-  `;
+  return `edgewise join ${parent.origin} ${made.text}`;
 }
 
 /** @param {string} text `site=hall, role=camera` @returns {Object<string, string>} */

@@ -1,16 +1,11 @@
 /** The chart of a query's result: lines over time on uPlot, or bars. */
 
-import { html, useLayoutEffect, useMemo, useRef, useState } from "../html.js";
-import { formatCell, formatClock, formatFigure, formatMoment, formatShortDay, language, t } from "../i18n/index.js";
-import { theme } from "../preferences.js";
-import { useStore } from "../store.js";
-import UPlot from "../vendor/uplot.js";
-import { around, useColourScheme } from "./chart.js";
+import { html, useMemo, useState } from "../html.js";
+import { formatCell, formatClock, formatFigure, formatMoment, formatShortDay, t } from "../i18n/index.js";
+import { AXIS_WIDTH_PX, around, usePlot } from "./chart.js";
 import { chartOf } from "./query-values.js";
 
 const HEIGHT_PX = 260;
-const AXIS_WIDTH_PX = 62;
-const FONT = "12px 'Instrument Sans', sans-serif";
 const DAY_S = 86_400;
 
 /** @param {{result: import("../api.js").QueryResult}} props Nothing when there is nothing to draw. */
@@ -24,19 +19,9 @@ export function QueryChart({ result }) {
 /** @param {{chart: import("./query-values.js").Lines}} props */
 function LineChart({ chart }) {
   const { what, times, lines, all } = chart;
-  const box = useRef(null);
   const [pointed, setPointed] = useState(null);
-  const look = `${useStore(theme)} ${useStore(language)} ${useColourScheme()}`;
-  useLayoutEffect(() => {
-    const data = [times, ...lines.map(({ values }) => values)];
-    const plot = new UPlot(settings(box.current, lines, setPointed), data, box.current);
-    const observer = new ResizeObserver(() => plot.setSize({ width: box.current.clientWidth, height: HEIGHT_PX }));
-    observer.observe(box.current);
-    return () => {
-      observer.disconnect();
-      plot.destroy();
-    };
-  }, [look, chart]);
+  const data = [times, ...lines.map(({ values }) => values)];
+  const { box } = usePlot(HEIGHT_PX, data, (paint) => settings(paint, lines, setPointed), [chart]);
   const place = pointed ?? times.length - 1;
   return html`
     <figure class="query-chart" aria-label=${t("data.chart.of", { what })}>
@@ -62,24 +47,12 @@ function LineChart({ chart }) {
 const figure = (value) => (value === null || value === undefined ? "–" : formatFigure(value));
 
 /**
- * @param {HTMLElement} box
+ * @param {{colour: (name: string) => string, axis: Object}} paint
  * @param {import("./query-values.js").Line[]} lines
  * @param {(place: number | null) => void} onPoint
  */
-function settings(box, lines, onPoint) {
-  const style = getComputedStyle(box);
-  const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = {
-    stroke: colour("--ink-2"),
-    font: FONT,
-    grid: { stroke: colour("--line"), width: 1 },
-    ticks: { show: false },
-  };
+function settings({ colour, axis }, lines, onPoint) {
   return {
-    width: box.clientWidth,
-    height: HEIGHT_PX,
-    padding: [8, 26, 0, 0],
-    legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     hooks: { setCursor: [(plot) => onPoint(plot.cursor.idx ?? null)] },
     scales: { y: { range: (_, low, high) => around(low, high) } },

@@ -2,11 +2,11 @@
 
 import { getAccounts, getTokens, removeAccount, revokeToken } from "../api.js";
 import { AddAccountDialog, ChangeAccountDialog, TokenDialog } from "../components/account-dialogs.js";
-import { Confirm } from "../components/dialog.js";
+import { Removal } from "../components/dialog.js";
 import { Icon } from "../components/icon.js";
 import { Page } from "../components/page.js";
 import { Empty, Loaded } from "../components/states.js";
-import { showError, showToast } from "../components/toast.js";
+import { showToast } from "../components/toast.js";
 import { html, useState } from "../html.js";
 import { formatDay, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
@@ -60,16 +60,6 @@ function Accounts({ accounts, onChange }) {
     setChanged(null);
     onChange();
   };
-  const remove = async () => {
-    try {
-      await removeAccount(removed.name);
-      showToast(t("accounts.removed", { name: removed.name }));
-    } catch (error) {
-      showError(error);
-    }
-    setRemoved(null);
-    onChange();
-  };
   return html`
     <ul class="accounts">
       ${accounts.map(
@@ -81,11 +71,13 @@ function Accounts({ accounts, onChange }) {
     </ul>
     ${changed && html`<${ChangeAccountDialog} account=${changed} onDone=${done} onClose=${() => setChanged(null)} />`}
     ${removed &&
-    html`<${Confirm}
+    html`<${Removal}
       title=${t("accounts.remove.title", { name: removed.name })}
       text=${t("accounts.remove.text")}
       action=${t("people.remove")}
-      onConfirm=${remove}
+      remove=${() => removeAccount(removed.name)}
+      removed=${t("accounts.removed", { name: removed.name })}
+      onDone=${onChange}
       onClose=${() => setRemoved(null)}
     />`}
   `;
@@ -135,16 +127,6 @@ function Tokens({ accounts }) {
     setAdding(false);
     tokens.reload();
   };
-  const revoke = async () => {
-    try {
-      await revokeToken(revoked.id);
-      showToast(t("tokens.revoked", { name: revoked.name }));
-    } catch (error) {
-      showError(error);
-    }
-    setRevoked(null);
-    tokens.reload();
-  };
   return html`
     <section class="card" aria-labelledby="tokens">
       <div class="tokens-head">
@@ -164,11 +146,13 @@ function Tokens({ accounts }) {
       ${adding &&
       html`<${TokenDialog} accounts=${accounts} onDone=${done} onClose=${() => setAdding(false)} />`}
       ${revoked &&
-      html`<${Confirm}
+      html`<${Removal}
         title=${t("tokens.revoke.title", { name: revoked.name })}
         text=${t("tokens.revoke.text")}
         action=${t("tokens.revoke")}
-        onConfirm=${revoke}
+        remove=${() => revokeToken(revoked.id)}
+        removed=${t("tokens.revoked", { name: revoked.name })}
+        onDone=${tokens.reload}
         onClose=${() => setRevoked(null)}
       />`}
     </section>

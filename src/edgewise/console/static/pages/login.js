@@ -54,9 +54,9 @@ function ByPassword({ onSubmit, busy, error }) {
   return html`
     <form onSubmit=${submit}>
       <div class="field">
-        <label for=${`${id}-name`}>${t("login.name")}</label>
+        <label for=${id}>${t("login.name")}</label>
         <input
-          id=${`${id}-name`}
+          id=${id}
           autocomplete="username"
           autocapitalize="none"
           spellcheck=${false}
@@ -66,25 +66,13 @@ function ByPassword({ onSubmit, busy, error }) {
           onInput=${(event) => setName(event.target.value)}
         />
       </div>
-      <div class="field">
-        <label for=${id}>${t("login.password")}</label>
-        <input
-          id=${id}
-          type="password"
-          autocomplete="current-password"
-          maxlength="256"
-          required
-          value=${password}
-          onInput=${(event) => setPassword(event.target.value)}
-        />
-      </div>
+      <${Secret} label=${t("login.password")} value=${password} onInput=${setPassword} />
       <${End} busy=${busy} error=${error} />
     </form>
   `;
 }
 
 function ByToken({ onSubmit, busy, error }) {
-  const id = useId();
   const [token, setToken] = useState("");
   const submit = (event) => {
     event.preventDefault();
@@ -93,21 +81,29 @@ function ByToken({ onSubmit, busy, error }) {
   return html`
     <form onSubmit=${submit}>
       <input type="text" name="username" autocomplete="username" value="edgewise" hidden />
-      <div class="field">
-        <label for=${id}>${t("login.token")}</label>
-        <input
-          id=${id}
-          type="password"
-          autocomplete="current-password"
-          maxlength="256"
-          required
-          value=${token}
-          onInput=${(event) => setToken(event.target.value)}
-        />
-        <p class="field-hint">${t("login.hint")}</p>
-      </div>
+      <${Secret} label=${t("login.token")} hint=${t("login.hint")} value=${token} onInput=${setToken} />
       <${End} busy=${busy} error=${error} />
     </form>
+  `;
+}
+
+/** @param {{label: string, hint?: string, value: string, onInput: (value: string) => void}} props */
+function Secret({ label, hint, value, onInput }) {
+  const id = useId();
+  return html`
+    <div class="field">
+      <label for=${id}>${label}</label>
+      <input
+        id=${id}
+        type="password"
+        autocomplete="current-password"
+        maxlength="256"
+        required
+        value=${value}
+        onInput=${(event) => onInput(event.target.value)}
+      />
+      ${hint && html`<p class="field-hint">${hint}</p>`}
+    </div>
   `;
 }
 

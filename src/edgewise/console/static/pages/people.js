@@ -1,13 +1,13 @@
 /** People: who is known, what they like, and how alike a face must be. */
 
 import { getPeople, personPhotoPath, removePerson } from "../api.js";
-import { Confirm } from "../components/dialog.js";
+import { Removal } from "../components/dialog.js";
 import { Icon } from "../components/icon.js";
 import { Page } from "../components/page.js";
 import { EnrolDialog, PreferencesDialog } from "../components/person-dialogs.js";
 import { Empty, Loaded } from "../components/states.js";
 import { Threshold } from "../components/threshold.js";
-import { showError, showToast } from "../components/toast.js";
+import { showToast } from "../components/toast.js";
 import { html, useState } from "../html.js";
 import { formatNumber, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
@@ -52,16 +52,6 @@ function Nobody() {
 function Cards({ people, onChange }) {
   const [edited, setEdited] = useState(null);
   const [removed, setRemoved] = useState(null);
-  const remove = async () => {
-    try {
-      await removePerson(removed.name);
-      showToast(t("people.removed", { name: removed.name }));
-    } catch (error) {
-      showError(error);
-    }
-    setRemoved(null);
-    onChange();
-  };
   const changed = () => {
     setEdited(null);
     onChange();
@@ -75,11 +65,13 @@ function Cards({ people, onChange }) {
     </ul>
     ${edited && html`<${PreferencesDialog} person=${edited} onDone=${changed} onClose=${() => setEdited(null)} />`}
     ${removed &&
-    html`<${Confirm}
+    html`<${Removal}
       title=${t("people.remove.title", { name: removed.name })}
       text=${t("people.remove.text")}
       action=${t("people.remove")}
-      onConfirm=${remove}
+      remove=${() => removePerson(removed.name)}
+      removed=${t("people.removed", { name: removed.name })}
+      onDone=${onChange}
       onClose=${() => setRemoved(null)}
     />`}
   `;
