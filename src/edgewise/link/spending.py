@@ -38,6 +38,10 @@ class Spending:
         self.heard = False
         self._keep_s = clock.monotonic() + _KEEP_S
 
+    def bound(self, settings: BudgetSettings) -> None:
+        """The link has other bounds from now on; what was used counts."""
+        self._settings = settings
+
     def hear(self, time_s: float) -> None:
         """The parent has stated the time, by which days are counted."""
         self._ahead_s = time_s - self._clock.monotonic()

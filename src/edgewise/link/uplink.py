@@ -117,7 +117,6 @@ class Uplink:
     def stop(self) -> None:
         """Ends; what is on the way is sent again next time, and recognised."""
         self._calling.stop()
-        self._spending.keep()
 
     @property
     def state(self) -> UplinkState:

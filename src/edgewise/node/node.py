@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgewise.link.relay import Perform, Relay
+    from edgewise.link.way import Way
     from edgewise.models.model import Model
     from edgewise.node.parenting import Parenting
     from edgewise.node.settings import Settings
@@ -146,6 +147,7 @@ class Node:
             if settings.https:
                 self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
+            self._way: Way | None = None
             self.links: kin.Links | None = None
             self.relay: Relay | None = None
             self.second = SecondOpinion()
@@ -266,6 +268,8 @@ class Node:
                 self.second.consulting.stop()
             if self.links:
                 self.links.stop()
+            if self._way:
+                self._way.spending.keep()
             if self.landing:
                 self.landing.stop()
             self.journal.close()
@@ -486,41 +490,47 @@ class Node:
         if self.parenting:
             self.parenting.keep()
         with self._kinship:
-            self._begin_links()
-            if self.links and not self._steering and not self._stopping.is_set():
-                handing = self.parenting.handing if self.parenting else None
-                steering = kin.make_steering(self.settings, settling=self._settling, handing=handing, clock=self.clock)
-                if steering:
-                    steering.start()
-                    self._steering = steering
+            if self._way is None and not self._stopping.is_set():
+                self._find_parent()
 
-    def _begin_links(self) -> None:
-        if self.links is None and not self._stopping.is_set():
-            try:
-                links = kin.make_links(
-                    self.settings,
-                    self.journal,
-                    self.blobs,
-                    fetch=self._fetch,
-                    brings=self._brings,
-                    telling=lambda: make_telling(self),
-                    clock=self.clock,
-                )
-            except EdgewiseError as error:
-                logger.warning("nothing goes to the parent: %s", error)
-                return
-            if links:
-                self.links = links
-                links.start()
-                self.second.consulting = kin.make_consulting(self.settings, clock=self.clock)
+    def _find_parent(self) -> None:
+        """Has everything call the parent, once there is one."""
+        try:
+            way = kin.open_way(self.settings, clock=self.clock)
+        except EdgewiseError as error:
+            logger.warning("nothing goes to the parent: %s", error)
+            return
+        if way is None:
+            return
+        self._way = way
+        self._fetch.attach(way.connect, way.spending)
+        self._begin_links(way)
+        handing = self.parenting.handing if self.parenting else None
+        self._steering = kin.make_steering(way, settling=self._settling, handing=handing, clock=self.clock)
+        self._steering.start()
+
+    def _begin_links(self, way: Way) -> None:
+        links = kin.make_links(
+            self.settings,
+            self.journal,
+            self.blobs,
+            way=way,
+            brings=self._brings,
+            telling=make_telling(self),
+            clock=self.clock,
+        )
+        self.links = links
+        links.start()
+        self.second.consulting = kin.make_consulting(self.settings, way=way, clock=self.clock)
         self._start_relay()
 
     def _start_relay(self) -> None:
         with self._gate:
-            if self.links and self.relay is None and self._perform and self.settings.parent.may_ask:
+            if self._way and self.relay is None and self._perform and self.settings.parent.may_ask:
                 self.relay = kin.make_relay(
                     self.settings,
                     self._perform,
+                    way=self._way,
                     fleet=self.parenting.fleet if self.parenting else None,
                     clock=self.clock,
                 )
@@ -529,12 +539,14 @@ class Node:
     def _renew_links(self) -> None:
         """Lets records and blobs go up in another way."""
         with self._kinship:
-            links, self.links = self.links, None
-            if links:
-                links.stop()
-                if self.second.consulting:
-                    self.second.consulting.stop()
-                self._begin_links()
+            if self._way is None or self._stopping.is_set():
+                return
+            if self.links:
+                self.links.stop()
+            if self.second.consulting:
+                self.second.consulting.stop()
+            self._way.spending.bound(self.settings.parent.budget)
+            self._begin_links(self._way)
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None

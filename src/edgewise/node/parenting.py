@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError, InputError
-from edgewise.fleet.wishes import WishStore
 from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
 from edgewise.link.blobs import BlobIntake
@@ -26,6 +25,7 @@ from edgewise.trust.sessions import Sessions
 if TYPE_CHECKING:
     from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
+    from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.reports import Noted, Told
@@ -43,6 +43,7 @@ class Parenting:
     Args:
         folder: Where its authority is kept.
         fleet: Its children.
+        wishes: What is wanted of the nodes below.
         reports: What they told.
         journal: Keeps their records.
         blobs: Keeps what those point to.
@@ -70,6 +71,7 @@ class Parenting:
         folder: Path,
         *,
         fleet: FleetStore,
+        wishes: WishStore,
         reports: ReportBook,
         journal: DiskJournal,
         blobs: BlobStore,
@@ -91,7 +93,7 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
-        self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
+        self.handing = Handing(wishes)
         self.relaying = Relaying(clock=clock)
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
