@@ -19,7 +19,18 @@ from edgewise.fleet.reports import KEEP_S, ReportBook
 from edgewise.fleet.store import FleetStore
 from edgewise.journal.base import Standing
 from edgewise.link.base import MAX_BODY_BYTES
-from edgewise.link.reports import MAX_OWN_COUNTED, Counted, Noted, PipelineReport, Report, ResourceReport, Telling, Told
+from edgewise.link.reports import (
+    EVERY_S,
+    MAX_OWN_COUNTED,
+    METERED_EVERY_S,
+    Counted,
+    Noted,
+    PipelineReport,
+    Report,
+    ResourceReport,
+    Telling,
+    Told,
+)
 from edgewise.trust.proof import Stranger
 
 JOURNAL = "cd" * 16
@@ -144,6 +155,7 @@ class Child:
     def __init__(self, clock: ManualClock, *, below: ReportBook | None = None) -> None:
         self.heard: list[Told] = []
         self.phase = "running"
+        self.every_s = EVERY_S
         self.ends = {"events": (1, 0)}
         self.asked: list[str] = []
         self.telling = Telling(
@@ -153,6 +165,7 @@ class Child:
             alarm=lambda: self.phase,
             below=below,
             clock=clock,
+            every_s=lambda: self.every_s,
         )
 
     def count(self, streams):
@@ -167,6 +180,18 @@ class Child:
         before = len(self.heard)
         self.telling.tell(self.ask)
         return self.heard[before:]
+
+
+def test_a_child_tells_less_often_from_the_moment_its_bytes_are_used_up(clock: ManualClock) -> None:
+    child = Child(clock)
+    child.tells()
+    child.every_s = METERED_EVERY_S
+    clock.advance(EVERY_S)
+    assert len(child.tells()) == 1  # which says when the next one comes
+    clock.advance(METERED_EVERY_S - 1)
+    assert child.tells() == []
+    clock.advance(1)
+    assert len(child.tells()) == 1
 
 
 def test_a_child_tells_at_once_then_now_and_then_and_when_something_changes(clock: ManualClock) -> None:

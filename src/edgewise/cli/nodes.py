@@ -279,6 +279,7 @@ def _described(report: Report) -> Sequence[tuple[str, str]]:
         ("disk free", output.human_bytes(use.disk_free_bytes) if use.disk_free_bytes is not None else "unknown"),
         ("journal", f"{output.human_bytes(report.journal.bytes)}, {report.journal.dropped} records dropped"),
         ("on its way up", output.counted(report.journal.pending, "record")),
+        ("link used today", output.human_bytes(report.link.used_today)),
         ("clock", f"{report.clock_ahead_s:+.1f} s against its parent's"),
         ("models", ", ".join(report.models)),
         ("rules", str(report.rules)),

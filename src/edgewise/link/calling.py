@@ -10,6 +10,9 @@ from edgewise._lib.clock import Clock
 from edgewise.errors import ClosedError, EdgewiseError
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Phase, Reconnect
+from edgewise.link.spending import REST_S, Spending
+
+_LOOK_S = 1.0  # who rests looks this often whether there are bytes again
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,15 @@ class Calling:
         """The parent has answered; see ``Reconnect.connected``."""
         if self.state.phase is not Phase.CONNECTED:
             self.state = self.state.connected(self._clock.monotonic(), spread_s=spread_s)
+
+    def rest(self, spending: Spending) -> None:
+        """Gives the connection back and waits, ``REST_S`` at most, while the link is sparing."""
+        until_s = self._clock.monotonic() + REST_S
+        if spending.is_sparing and (client := self._client) is not None:
+            client.close()
+        while spending.is_sparing and self._clock.monotonic() < until_s:
+            if self.stopping.wait(_LOOK_S):
+                return
 
     def _run(self) -> None:
         while not self.stopping.is_set():

@@ -221,14 +221,11 @@ class Uplink:
         return [each for each in behind if self._key(each) not in self._held_off]
 
     def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
-        """Calls the parent, and notes what that cost."""
-        before = client.sent, client.received
+        before = client.sent
         try:
             return client.ask("POST", path, content, kind)
         finally:
-            sent, received = client.sent - before[0], client.received - before[1]
-            self._sent_bytes += sent
-            self._spending.spend(sent + received)
+            self._sent_bytes += client.sent - before
 
     def _gather(self) -> list[Batch]:
         """What goes next: the most urgent first, as much as one request carries and the budget allows."""

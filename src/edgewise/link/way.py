@@ -30,5 +30,7 @@ class Way:
         self._credentials = folder.credentials(membership)
 
     def connect(self) -> Client:
-        """A connection; nothing is sent before it is used."""
-        return self._folder.client(self.membership, self._credentials)
+        """A connection, whose bytes are put down to the account; nothing is sent before it is used."""
+        client = self._folder.client(self.membership, self._credentials)
+        client.spent = self.spending.spend
+        return client

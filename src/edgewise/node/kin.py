@@ -103,15 +103,7 @@ def make_steering(way: Way, *, settling: Settling, handing: Handing | None, cloc
     """What asks the node's parent what it wants."""
     from edgewise.node.steering import Steering
 
-    return Steering(
-        way.membership.node,
-        parent=way.membership.fingerprint,
-        connect=way.connect,
-        settling=settling,
-        handing=handing,
-        clock=clock,
-        random=random.random,
-    )
+    return Steering(way, settling=settling, handing=handing, clock=clock, random=random.random)
 
 
 def open_reports(settings: Settings, *, clock: Clock) -> ReportBook:
@@ -305,6 +297,7 @@ def make_relay(settings: Settings, perform: Perform, *, way: Way, fleet: FleetSt
 
     return Relay(
         connect=way.connect,
+        spending=way.spending,
         perform=perform,
         most=settings.parent.asked_at_once,
         workers=organs.workers(settings),
@@ -314,10 +307,8 @@ def make_relay(settings: Settings, perform: Perform, *, way: Way, fleet: FleetSt
     )
 
 
-def make_consulting(settings: Settings, *, way: Way, clock: Clock) -> Consulting | None:
-    """What asks models of the node's parent; None where each byte to it costs."""
+def make_consulting(way: Way, *, clock: Clock) -> Consulting:
+    """What asks models of the node's parent."""
     from edgewise.link.consult import Consulting
 
-    if settings.parent.budget.metered:
-        return None
-    return Consulting(connect=way.connect, clock=clock, random=random.random)
+    return Consulting(connect=way.connect, spending=way.spending, clock=clock, random=random.random)

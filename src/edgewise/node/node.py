@@ -102,6 +102,7 @@ class Node:
         pool: Where what requests ask for is computed.
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
+        way: To its parent; None while it has none.
         links: Send records and blobs to its parent; None while it has none.
         relay: Answers what its parent hands down; None while it has none.
         second: Asks its parent what it is unsure of.
@@ -147,7 +148,7 @@ class Node:
             if settings.https:
                 self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
                 opened.callback(self.parenting.close)
-            self._way: Way | None = None
+            self.way: Way | None = None
             self.links: kin.Links | None = None
             self.relay: Relay | None = None
             self.second = SecondOpinion()
@@ -268,8 +269,8 @@ class Node:
                 self.second.consulting.stop()
             if self.links:
                 self.links.stop()
-            if self._way:
-                self._way.spending.keep()
+            if self.way:
+                self.way.spending.keep()
             if self.landing:
                 self.landing.stop()
             self.journal.close()
@@ -490,7 +491,7 @@ class Node:
         if self.parenting:
             self.parenting.keep()
         with self._kinship:
-            if self._way is None and not self._stopping.is_set():
+            if self.way is None and not self._stopping.is_set():
                 self._find_parent()
 
     def _find_parent(self) -> None:
@@ -502,8 +503,9 @@ class Node:
             return
         if way is None:
             return
-        self._way = way
+        self.way = way
         self._fetch.attach(way.connect, way.spending)
+        self.second.consulting = kin.make_consulting(way, clock=self.clock)
         self._begin_links(way)
         handing = self.parenting.handing if self.parenting else None
         self._steering = kin.make_steering(way, settling=self._settling, handing=handing, clock=self.clock)
@@ -521,16 +523,15 @@ class Node:
         )
         self.links = links
         links.start()
-        self.second.consulting = kin.make_consulting(self.settings, way=way, clock=self.clock)
         self._start_relay()
 
     def _start_relay(self) -> None:
         with self._gate:
-            if self._way and self.relay is None and self._perform and self.settings.parent.may_ask:
+            if self.way and self.relay is None and self._perform and self.settings.parent.may_ask:
                 self.relay = kin.make_relay(
                     self.settings,
                     self._perform,
-                    way=self._way,
+                    way=self.way,
                     fleet=self.parenting.fleet if self.parenting else None,
                     clock=self.clock,
                 )
@@ -539,14 +540,12 @@ class Node:
     def _renew_links(self) -> None:
         """Lets records and blobs go up in another way."""
         with self._kinship:
-            if self._way is None or self._stopping.is_set():
+            if self.way is None or self._stopping.is_set():
                 return
             if self.links:
                 self.links.stop()
-            if self.second.consulting:
-                self.second.consulting.stop()
-            self._way.spending.bound(self.settings.parent.budget)
-            self._begin_links(self._way)
+            self.way.spending.bound(self.settings.parent.budget)
+            self._begin_links(self.way)
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None
