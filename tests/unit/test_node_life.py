@@ -16,10 +16,10 @@ from edgewise.link.reports import EVERY_S, METERED_EVERY_S
 from edgewise.link.way import Way
 from edgewise.node import node as node_module
 from edgewise.node import organs
-from edgewise.node.decider import DECISIONS
 from edgewise.node.node import Node
 from edgewise.node.reporting import make_report
 from edgewise.node.settings import Settings, load
+from edgewise.node.streams import DECISIONS
 from edgewise.pipeline.base import Action, Event
 from edgewise.testing.packages import write_echo
 

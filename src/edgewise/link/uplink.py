@@ -17,7 +17,7 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise.errors import ConflictError, StorageFullError
 from edgewise.journal.base import Batch, Custody, StreamState
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at, key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
 from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
@@ -271,7 +271,7 @@ class Uplink:
         return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
 
     def _key(self, stream: StreamState) -> str:
-        return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)
+        return key_at(stream.node, stream.stream, own=self._node)
 
 
 def plan(

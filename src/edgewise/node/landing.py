@@ -16,7 +16,7 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise.errors import ConflictError
 from edgewise.journal.base import Custody, Journal, StreamState
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at, key_of
 from edgewise.lake.base import Lake, StreamKey
 from edgewise.link.loop import Loop
 from edgewise.link.reconnect import Reconnect
@@ -149,7 +149,7 @@ class Landing:
         return self._key_of(_name(stream))
 
     def _key_of(self, name: StreamKey) -> str:
-        return name[1] if name[0] == self._node else key_of(*name)
+        return key_at(*name, own=self._node)
 
 
 def _name(stream: StreamState) -> StreamKey:

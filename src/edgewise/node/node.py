@@ -22,7 +22,7 @@ from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.alarms import Alarms
-from edgewise.node.decider import DECISIONS, EVENTS, Decider
+from edgewise.node.decider import Decider
 from edgewise.node.desired import begun
 from edgewise.node.gathering import Gathering
 from edgewise.node.handing import LOOK_S
@@ -33,6 +33,7 @@ from edgewise.node.reporting import make_telling
 from edgewise.node.second import SecondOpinion
 from edgewise.node.settings import exposure
 from edgewise.node.settling import shape_of
+from edgewise.node.streams import AUDIT, DECISIONS, EVENTS, QUERIES, READINGS
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
@@ -61,15 +62,10 @@ if TYPE_CHECKING:
     from edgewise.pipeline.safekeeping import Safety
     from edgewise.pipeline.settings import PipelineSettings
 
-AUDIT = "audit"
-QUERIES = "queries"
-ADMINS_STREAMS = (AUDIT, QUERIES)
-"""Who did what: for admins alone, wherever it can be read."""
 # How often the node looks at what commands beside it changed.
 _KIN_S = 5.0
 # Who waits for the rules to be taken over looks this often whether the node stops.
 _LOOK_S = 0.1
-READINGS = "readings"
 
 logger = logging.getLogger(__name__)
 
