@@ -114,9 +114,10 @@ class Node:
         self._settling = kin.make_settling(settings, clock=self.clock)
         own, settings = settings, begun(settings, self._settling.combined)
         self.settings = settings
-        rules = self._rules = RuleEngine(settings.rules, settings.node.location)
+        self._rules = RuleEngine(settings.rules, settings.node.location)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
+        self._gatherings: dict[str, Gathering] = {}
         self._stopping = threading.Event()
         with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
             opened.callback(self.resources.stop)
@@ -124,81 +125,99 @@ class Node:
             opened.callback(self.repository.close)
             self.people = organs.open_store(settings, clock=self.clock)
             opened.callback(self.people.close)
-            broker = organs.make_broker(settings, clock=self.clock)
-            self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
-            opened.callback(self.devices.close)
-            self._home_assistant = organs.make_home_assistant(
-                settings,
-                broker,
-                house=self,
-                pipelines=lambda: self.pipelines,
-                repository=self.repository,
-                clock=self.clock,
-            )
+            self._open_devices(settings, opened)
             self._fetch = kin.make_fetch(self.clock)
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock, fetch=self._fetch)
             opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
             organs.forget_consumers(settings, self.journal)
-            self.parenting: Parenting | None = None
-            if settings.https:
-                self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
-                opened.callback(self.parenting.close)
-            self.way: Way | None = None
-            self.links: kin.Links | None = None
-            self.relay: Relay | None = None
-            self.second = SecondOpinion()
-            self._perform: Perform | None = None
-            self._gate = threading.Lock()
-            self._steering: Steering | None = None
-            self._kinship = threading.Lock()
-            self._looking: Upkeep | None = None
-            if self.parenting:
-                self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
-                opened.callback(self._looking.stop)
+            self._open_kinship(settings, opened)
             self.lake = organs.make_lake(settings, clock=self.clock)
             self.landing = organs.make_landing(settings, self.journal, self.lake, clock=self.clock)
-            self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
-            opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
-            self.accounts = organs.open_accounts(settings, clock=self.clock)
-            opened.callback(self.accounts.store.close)
-            if fault := exposure(settings, accounts=self.accounts.in_use):
-                raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
-            accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
-            self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
-            opened.callback(self._accounting.stop)
-            self.scheduler = Scheduler(cores=organs.workers(settings))
-            self._batcher = Batcher(cores=self.scheduler.cores)
-            self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
-            opened.callback(self.pool.close)
-            self.clips = organs.make_clips(
-                settings,
-                journal=self.journal,
-                blobs=self.blobs,
-                lane=self.scheduler.lane,
-                stopped=self._stopping,
-                clock=self.clock,
-            )
-            self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
-            self._witness = DecisionWitness(self.journal, settings.rules)
-            self._decisions = organs.make_decisions(
-                settings, self.journal, complete=self._witness.complete, clock=self.clock
-            )
-            self._decider = Decider(
-                rules,
-                journal=self.journal,
-                decisions=self._decisions,
-                devices=self.devices,
-                people=self.people,
-                clock=self.clock,
-                acceptances=self._acceptances,
-            )
-            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
-            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
-            self._gatherings: dict[str, Gathering] = {}
+            self._open_accounts(settings, opened)
+            self._open_computing(settings, opened)
+            self._make_deciding(settings)
             self._opened = opened.pop_all()
+
+    def _open_devices(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What the node commands, and Home Assistant, which commands the node."""
+        broker = organs.make_broker(settings, clock=self.clock)
+        self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
+        opened.callback(self.devices.close)
+        self._home_assistant = organs.make_home_assistant(
+            settings,
+            broker,
+            house=self,
+            pipelines=lambda: self.pipelines,
+            repository=self.repository,
+            clock=self.clock,
+        )
+
+    def _open_kinship(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What it is to its children, and what it will need once it has a parent."""
+        self.parenting: Parenting | None = None
+        self._looking: Upkeep | None = None
+        if settings.https:
+            self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
+            opened.callback(self.parenting.close)
+            self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
+            opened.callback(self._looking.stop)
+        self.way: Way | None = None
+        self.links: kin.Links | None = None
+        self.relay: Relay | None = None
+        self.second = SecondOpinion()
+        self._steering: Steering | None = None
+        self._perform: Perform | None = None
+        self._gate = threading.Lock()
+        self._kinship = threading.Lock()
+        self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
+        opened.callback(self._kin.stop)
+
+    def _open_accounts(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """Who may use it, and the log of what they changed."""
+        self.accounts = organs.open_accounts(settings, clock=self.clock)
+        opened.callback(self.accounts.store.close)
+        if fault := exposure(settings, accounts=self.accounts.in_use):
+            raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
+        accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
+        self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
+        opened.callback(self._accounting.stop)
+
+    def _open_computing(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What shares out the cores, and what takes turns of them beside the pipelines."""
+        self.scheduler = Scheduler(cores=organs.workers(settings))
+        self._batcher = Batcher(cores=self.scheduler.cores)
+        self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
+        opened.callback(self.pool.close)
+        self.clips = organs.make_clips(
+            settings,
+            journal=self.journal,
+            blobs=self.blobs,
+            lane=self.scheduler.lane,
+            stopped=self._stopping,
+            clock=self.clock,
+        )
+
+    def _make_deciding(self, settings: Settings) -> None:
+        """What asks the rules, writes down what they decide, and raises alarms."""
+        self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
+        self._witness = DecisionWitness(self.journal, settings.rules)
+        self._decisions = organs.make_decisions(
+            settings, self.journal, complete=self._witness.complete, clock=self.clock
+        )
+        self._decider = Decider(
+            self._rules,
+            journal=self.journal,
+            decisions=self._decisions,
+            devices=self.devices,
+            people=self.people,
+            clock=self.clock,
+            acceptances=self._acceptances,
+        )
+        sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+        self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
 
     def start(self) -> None:
         """Loads the models of the settings, then starts devices, rules and pipelines.
