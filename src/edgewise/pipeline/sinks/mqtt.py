@@ -160,6 +160,14 @@ class Broker:
         client.publish(topic, payload, qos=qos, retain=retain)
         return True
 
+    def deliver(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Says something that is no command; returns whether the broker has taken it. Waits for that, not for long."""
+        client = self._client
+        if client is None or not self._connected:
+            return False
+        reason = self._published(client, topic, payload, None, _ANSWER_S, retain=retain)
+        return reason is not None and reason < 0x80
+
     def start(self) -> None:
         """Starts connecting."""
         self._thread.start()
@@ -206,11 +214,18 @@ class Broker:
             raise UnavailableError(f"The MQTT broker refused the command to {topic} (reason {reason})", sent=False)
 
     def _published(
-        self, client: paho.Client, topic: str, payload: bytes, properties: Any, timeout_s: float
+        self,
+        client: paho.Client,
+        topic: str,
+        payload: bytes,
+        properties: Any,
+        timeout_s: float,
+        *,
+        retain: bool = False,
     ) -> int | None:
         """The broker's reason code; None when it did not acknowledge in time, or is gone."""
         before = self._acknowledgements
-        info = client.publish(topic, payload, qos=_QOS, retain=False, properties=properties)
+        info = client.publish(topic, payload, qos=_QOS, retain=retain, properties=properties)
 
         def reason() -> int | None:
             # Packet identifiers come again after 65,535 messages: that of an earlier one says nothing of this one.
