@@ -298,6 +298,13 @@ class Node:
             EdgewiseError: It does not work; all is as before.
             ClosedError: The node stops.
         """
+        try:
+            self._take_step(step, wanted)
+        finally:
+            if self._home_assistant:
+                self._home_assistant.follow(self.settings)
+
+    def _take_step(self, step: Step, wanted: Settings) -> None:
         match step.kind:
             case Kind.LOAD:
                 name = organs.model_name(step.name)

@@ -268,6 +268,11 @@ def pipeline_models(settings: Settings) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def models_in_use(settings: Settings) -> list[str]:
+    """Names of the models that the settings list and that pipelines use, each once."""
+    return list(dict.fromkeys([*map(model_name, settings.models), *pipeline_models(settings)]))
+
+
 def model_name(name_or_path: str) -> str:
     """The name of a model that the settings list by name or path."""
     return load_manifest(Path(name_or_path)).name if "/" in name_or_path else name_or_path
@@ -296,12 +301,11 @@ def make_home_assistant(
     memory = data_folder(settings) / "home-assistant.json"
     if broker is None or (settings.home_assistant is None and not memory.exists()):
         return None
-    models = dict.fromkeys([*map(model_name, settings.models), *pipeline_models(settings)])
     return HomeAssistant(
         settings.home_assistant,
         node=settings.node.name,
         house=house,
-        sights=Sights(settings, pipelines=pipelines, repository=repository, models=list(models)),
+        sights=Sights(settings, pipelines=pipelines, repository=repository, models=models_in_use),
         broker=broker,
         memory=memory,
         clock=clock,
