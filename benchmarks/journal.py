@@ -8,8 +8,9 @@ Which loop is meant by *bare* matters, so three are measured in turn with the jo
 * ``locked``: as before, but write and sync under a lock, which keeps the order as a journal does. The like of it.
 
 The bare loops write bytes that were encoded beforehand; the journal is handed entries and encodes, checks, numbers and
-stores them, ``sealed`` also encrypts. Each round runs all of them in turn; ratios are taken within the round. ``alone``
-is one writer on an idle disk: what one sync takes, to hold the wait of an accepted append (eight writers) against.
+stores them, ``sealed`` also encrypts. Each round runs all of them, in an order by chance, each on a disk at rest;
+ratios are taken within the round. ``alone`` is one writer on an idle disk: what one sync takes, to hold the wait of an
+accepted append (eight writers) against.
 
 Last, a full stream that is thinned against one that drops its oldest.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import statistics
 import tempfile
@@ -132,12 +134,15 @@ def contestants(batch: list[Entry], seconds: float) -> dict[str, Callable[[Path]
 
 def run_round(parent: Path, batch: list[Entry], seconds: float) -> dict[str, Figures]:
     figures = {}
-    for name, run in contestants(batch, seconds).items():
+    order = list(contestants(batch, seconds).items())
+    random.shuffle(order)
+    for name, run in order:
         folder = Path(tempfile.mkdtemp(dir=parent))
         try:
             rate, calls = run(folder)
         finally:
             shutil.rmtree(folder)
+            os.sync()  # what one leaves for the disk to do is not the next one's
         figures[name] = Figures(rate * len(batch), 1e3 * statistics.median(calls), 1e3 * percentile(calls))
     return figures
 

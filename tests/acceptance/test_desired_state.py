@@ -190,6 +190,30 @@ def test_a_label_sets_it_for_all_that_have_it(tree: Tree[Member]) -> None:
     until(lambda: tree.center.get("/v1/nodes/gateway/state")["settled"])
 
 
+def test_labels_of_the_device_go_up_are_set_at_the_center_and_choose_it_there(tree: Tree[Member]) -> None:
+    def labels() -> dict[str, str]:
+        return dict(tree.center.get("/v1/nodes/device")["node"]["labels"])
+
+    tree.center.wish("device", {})
+    tree.gateway.command("nodes", "label", "device", "role=press", "site=yard")
+    until(lambda: labels() == {"role": "press", "site": "yard"})
+    answer = tree.center.put("/v1/labels/role=press/desired", {"rules": [light(60, name="press")]})
+    assert answer.json()["nodes"] == ["device"]
+    until(lambda: tree.device.rules() == ["press"])
+    tree.center.command("nodes", "label", "device", "role=mill", "site-")
+    until(lambda: labels() == {"role": "mill"})
+    until(lambda: tree.device.rules() == [])  # it is no press here any more, whatever the gateway says
+    listed = json.loads(tree.center.command("nodes", "list", "--where", "role=mill,!site", "--json"))
+    assert [node["name"] for node in listed] == ["device"]
+    file = tree.center.folder / "mill.yaml"
+    file.write_text("rules:\n  - {name: mill, on: alarm, do: [{device: door, command: lock}]}\n")
+    assert "(device)" in tree.center.command("nodes", "set", str(file), "--label", "role=mill")
+    until(lambda: tree.device.rules() == ["mill"])
+    for label in ("press", "mill"):
+        tree.center.put(f"/v1/labels/role={label}/desired", {})
+    until(lambda: tree.device.rules() == [])
+
+
 def test_the_document_of_another_child_cannot_be_read(tree: Tree[Member]) -> None:
     tree.center.wish("device", {"rules": [light(7, name="secret")]})
     stranger = Member(tree.center.folder.parent / "stranger", "stranger")

@@ -53,15 +53,16 @@ while True:
 """
 
 
-def run_until_killed(folder: Path, after_s: float, seed: int) -> dict[str, int]:
-    """How far each stream was told to be."""
+def run_until_killed(folder: Path, after_s: float, seed: int, *, while_opening: bool) -> dict[str, int]:
+    """How far each stream was told to be. The time counts from the first commit, or from the start."""
     command = [sys.executable, "-c", FEEDER, str(folder), str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
+        first = b"" if while_opening else process.stdout.readline()
         killer = threading.Timer(after_s, process.kill)
         killer.start()
-        told = process.stdout.read().decode()
+        told = (first + process.stdout.read()).decode()
         killer.join()
     assert process.returncode == -signal.SIGKILL
     lines = [line for line in told.splitlines(keepends=True) if line.endswith("\n")]
@@ -96,6 +97,7 @@ def test_every_record_is_there_once_however_often_the_process_is_killed(tmp_path
     told: dict[str, int] = {}
     reached: dict[str, int] = {}
     for kill in range(KILLS):
-        told |= run_until_killed(tmp_path, chance.uniform(0, 1.0), seed + kill)
+        told |= run_until_killed(tmp_path, chance.uniform(0, 1.0), seed + kill, while_opening=kill % 5 == 4)
         reached = check(tmp_path, told)
+    print(f"{KILLS} kills, {sum(reached.values())} records: each in the lake once")
     assert min(reached.values()) > 5 * KILLS

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 from selenium.webdriver.common.keys import Keys
+
+from edgewise.testing.tree import Member
 
 pytestmark = pytest.mark.browser
 
@@ -64,6 +68,40 @@ def test_a_node_is_invited_joins_is_looked_at_and_removed(visitor, center, start
     visitor.sees("boiler-room is removed")
     visitor.until(lambda: visitor.count(".node-row") == 0, "the node is still listed")
     assert center.http.get("/v1/nodes").json()["nodes"] == []
+
+
+def test_a_node_further_down_is_labelled_and_unlabelled(visit, tmp_path: Path) -> None:
+    center, gateway, device = (Member(tmp_path / name, name) for name in ("center", "gateway", "device"))
+    try:
+        for member in (center, gateway, device):
+            member.node.start()
+        gateway.join(center)
+        device.join(gateway, "role=camera", "floor=2")
+        visitor = visit(center.node)
+        visitor.open("nodes")
+        visitor.sees("role=camera", inside=".node-depth-1")
+        visitor.find(".node-depth-1 .node-row").click()
+        visitor.sees("gateway", inside="dialog .facts")
+        visitor.press("Change labels", inside="dialog")
+        field = visitor.find("dialog input")
+        visitor.until(lambda: field.get_attribute("value") == "floor=2, role=camera", "its labels are not in the field")
+        assert visitor.serious_faults() == []
+        visitor.expects_errors = True  # a refusal is reported in the browser's console too
+        field.send_keys(", Wrong")
+        visitor.press("Save", inside="dialog")
+        visitor.sees("Wrong= cannot be a label", inside="dialog .notice")
+        field.clear()
+        field.send_keys("role=bell, site=hall", Keys.ENTER)
+        visitor.until(lambda: visitor.count("dialog") == 0, "the dialog stays")
+        visitor.sees("site=hall", inside=".node-depth-1")
+        above, below = (
+            httpx.get(f"{at.node.address}/v1/nodes/device").json()["node"]["labels"] for at in (center, gateway)
+        )
+        assert above == {"role": "bell", "site": "hall"}
+        assert below == {"role": "camera", "floor": "2"}
+    finally:
+        for member in (device, gateway, center):
+            member.node.kill()
 
 
 def test_it_fits_a_phone_in_the_dark_in_chinese(visitor) -> None:

@@ -35,8 +35,8 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def opened(request, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], FleetStore]]:
-    """Opens one more fleet on the same database, as another process would."""
+def settings(request, tmp_path: Path) -> StateSettings:
+    """Where the fleet is kept."""
     settings = StateSettings()
     if request.param == "postgresql":
         import psycopg
@@ -46,6 +46,12 @@ def opened(request, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[],
         with psycopg.connect(running.url, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())
         settings = StateSettings(url=f"{running.url}?options=-csearch_path%3D{name}")
+    return settings
+
+
+@pytest.fixture
+def opened(settings: StateSettings, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], FleetStore]]:
+    """Opens one more fleet on the same database, as another process would."""
     fleets: list[FleetStore] = []
 
     def open_one() -> FleetStore:
@@ -188,3 +194,87 @@ def test_what_a_command_beside_the_node_changes_counts_from_the_next_look(
     assert fleet.is_revoked(stranger.key)
     assert not fleet.refresh()
     join(fleet, "window", number=2, token=token)
+
+
+def test_a_node_further_down_is_labelled_here_and_by_its_way_up(
+    fleet: FleetStore, opened: Callable[[], FleetStore]
+) -> None:
+    join(fleet, "gateway", token=invite(fleet, labels={"site": "hall"}))
+    fleet.announce("gateway", ["door", "window"])
+    fleet.learn("gateway", {"door": {"role": "camera", "floor": "1"}, "gateway": {"site": "moon"}})
+    assert fleet.label("door", {"role": "door", "old": "x"}) == {"role": "door", "floor": "1", "old": "x"}
+    assert fleet.label("door", {"floor": None, "old": None}) == {"role": "door"}
+    assert fleet.label("gateway", {"floor": "2"}) == {"site": "hall", "floor": "2"}  # what it says of itself is nothing
+    assert fleet.label("gateway", {"site": None}) == {"floor": "2"}
+    assert opened().labelled() == {"door": {"role": "door"}, "gateway": {"floor": "2"}}
+    fleet.learn("gateway", {"door": {"floor": "3", "role": "bell", "kind": "oak"}})
+    assert fleet.labels("door") == {"role": "door", "kind": "oak"}
+    with pytest.raises(NotFoundError):
+        fleet.label("nobody", {"a": "b"})
+    with pytest.raises(InputError):
+        fleet.label("window", {"A": "b"})
+    assert fleet.labels("window") == {}
+
+
+def test_labels_of_a_node_go_with_it(fleet: FleetStore, opened: Callable[[], FleetStore]) -> None:
+    def come() -> None:
+        fleet.announce("gateway", ["door"])
+
+    join(fleet, "gateway")
+    come()
+    fleet.learn("gateway", {"door": {"role": "camera"}})
+    fleet.label("door", {"site": "hall"})
+    fleet.release("gateway", "door")
+    come()
+    assert (fleet.labels("door"), opened().labelled()) == ({}, {})
+    fleet.label("door", {"site": "hall"})
+    fleet.remove("gateway")
+    join(fleet, "gateway", number=2)
+    come()
+    assert (fleet.labels("door"), opened().labelled()) == ({}, {})
+
+
+def test_a_child_labels_nodes_of_its_own_alone_and_with_labels_that_there_may_be(fleet: FleetStore) -> None:
+    join(fleet, "east")
+    join(fleet, "west", number=2)
+    fleet.announce("east", ["door"])
+    fleet.learn("west", {"door": {"role": "bank"}, "east": {"role": "bank"}, "nobody": {"role": "bank"}})
+    fleet.learn("east", {"door": {"role=bank": "x"}})
+    assert fleet.labelled() == {}
+
+
+def test_what_another_process_labelled_is_seen_and_what_is_known_is_not_written_again(
+    fleet: FleetStore, opened: Callable[[], FleetStore]
+) -> None:
+    join(fleet, "gateway")
+    fleet.announce("gateway", ["door"])
+    beside = opened()
+    fleet.label("door", {"site": "hall"})
+    assert beside.refresh()
+    assert beside.labels("door") == {"site": "hall"}
+    beside.learn("gateway", {"door": {"role": "camera"}})
+    fleet.label("door", {"floor": "2"})
+    assert fleet.labels("door") == {"site": "hall", "role": "camera", "floor": "2"}
+    before = fleet.revision
+    fleet.learn("gateway", {"door": {"role": "camera"}})
+    assert fleet.revision == before
+
+
+def test_a_database_of_an_earlier_release_gets_labels_and_that_release_may_come_back(
+    settings: StateSettings, opened: Callable[[], FleetStore], tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for name in ("001.sql", "002.sql"):
+        (earlier / name).write_text((MIGRATIONS / name).read_text())
+    add_route = "INSERT INTO fleet_routes (node, child) VALUES (:node, :child)"
+    old = open_state(settings, tmp_path / "fleet.db", component="fleet", migrations=earlier)
+    old.execute(add_route, node="door", child="gateway")
+    fleet = opened()
+    assert fleet.label("door", {"site": "hall"}) == {"site": "hall"}
+    old.execute(add_route, node="window", child="gateway")
+    old.execute("DELETE FROM fleet_routes WHERE node = :node", node="door")
+    old.execute("UPDATE fleet_revision SET number = number + 1")
+    old.close()
+    assert fleet.refresh()
+    assert (fleet.nodes(), fleet.labelled()) == (["window"], {})

@@ -121,6 +121,39 @@ def test_a_child_that_gets_a_label_later_gets_its_document(parent: Parent) -> No
     assert parent.handed("mill", have)[0] == {"mill": write(RULES)}
 
 
+def test_nodes_further_down_get_the_documents_of_the_labels_that_are_seen_here(parent: Parent) -> None:
+    parent.fleet.announce("gate", ["cam", "lock"])
+    parent.fleet.learn("gate", {"cam": {"site": "hall"}})
+    assert parent.wishes.set_label("site=hall", RULES) == ("cam", "gate")
+    documents, have = parent.handed("gate")
+    assert documents == {"cam": write(RULES), "gate": write(RULES)}
+    parent.fleet.label("lock", {"site": "hall"})
+    parent.fleet.label("cam", {"site": None})
+    parent.wishes.refresh()
+    documents, have = parent.handed("gate", have)
+    assert documents == {"lock": write(RULES), "cam": NOTHING}
+    parent.fleet.release("gate", "lock")
+    parent.wishes.refresh()
+    parent.fleet.announce("mill", ["lock"])
+    parent.wishes.refresh()
+    assert parent.handed("mill")[0] == {"lock": NOTHING}  # its labels went with it
+    assert parent.wishes.labelled("site=hall") == ("gate",)
+
+
+def test_labels_that_changed_while_nobody_looked_count_at_the_start(parent: Parent) -> None:
+    parent.fleet.announce("gate", ["cam", "lock"])
+    parent.fleet.label("cam", {"site": "hall"})
+    parent.wishes.set_label("site=hall", RULES)
+    fleet, _ = parent.open()
+    parent.fleet.label("cam", {"site": None})
+    parent.fleet.label("lock", {"site": "hall"})
+    fleet.close()
+    fleet, wishes = parent.open()
+    assert wishes.desired("cam").document == NOTHING
+    assert wishes.desired("lock").document == write(RULES)
+    fleet.close()
+
+
 def test_a_child_that_knows_another_database_gets_everything(parent: Parent) -> None:
     desired = parent.wishes.set_node("gate", RULES)
     for have in ("", "other.1", "e.999", "e.x", "e.-1", "e.²", f"{'e' * 300}.1"):

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, settings
 from edgewise.journal.base import WhenFull
 from edgewise.journal.cipher import KeyCipher
 from edgewise.journal.disk import DiskJournal
-from edgewise.testing.custody import CustodyContract, custody_machine
+from edgewise.testing.custody import CustodyContract
+from edgewise.testing.custody_machine import custody_machine
 from edgewise.testing.journal import JournalContract
 from edgewise.testing.journal_machine import journal_machine
 

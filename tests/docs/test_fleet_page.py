@@ -12,7 +12,9 @@ from edgewise.accounts.permissions import ROUTES
 from edgewise.cli import app
 from edgewise.fleet.health import GONE, HOT_C, LATE, LOW_DISK_BYTES, Status
 from edgewise.fleet.selector import parse
+from edgewise.link.budget import Budget, BudgetSettings, Priority
 from edgewise.link.reports import EVERY_S, METERED_EVERY_S
+from edgewise.link.spending import REST_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
 COMMANDS = re.findall(r"^\$ edgewise (.*)$", PAGE, re.MULTILINE)
@@ -29,6 +31,16 @@ def test_statuses_and_their_bounds_are_as_told() -> None:
     )
     assert (LATE, GONE, HOT_C, LOW_DISK_BYTES) == (2.5, 8, 90.0, 200_000_000)
     assert (EVERY_S, METERED_EVERY_S) == (15.0, 300.0)
+
+
+def test_what_may_use_which_part_of_the_bytes_is_as_told() -> None:
+    table = PAGE.partition("| of `bytes_per_day` |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (\d+) % \|.*\| (.*) \|$", table, re.MULTILINE)
+    day, metered = BudgetSettings(bytes_per_day=100), BudgetSettings(metered=True)
+    assert [(int(part), goes == "goes") for part, goes in rows] == [
+        (Budget().left(each, day, 0), Budget().left(each, metered, 0) is None) for each in reversed(Priority)
+    ]
+    assert REST_S == 300.0
 
 
 def test_the_terms_of_the_page_are_selectors() -> None:

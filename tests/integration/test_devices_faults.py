@@ -100,6 +100,20 @@ def test_a_broker_that_hangs_is_given_no_command(mosquitto: Mosquitto) -> None:
         assert house.tell("unlock", "one").status is Status.DONE
 
 
+def test_a_broker_that_hangs_is_given_no_command_however_many_messages_went_before(mosquitto: Mosquitto) -> None:
+    with lock(mosquitto, "--plain"), living(mosquitto) as house:
+        for _ in range(50):
+            house.broker.publish("somewhere", b"said in passing")
+        assert house.tell("unlock", "one").status is Status.DONE
+        assert house.broker._client is not None
+        house.broker._client._last_mid = 10  # as after 65,535 of them: packet identifiers begin again
+        mosquitto.pause()
+        with pytest.raises(UnavailableError, match="does not answer") as caught:
+            house.tell("lock", "two")
+        assert caught.value.facts["sent"] is False
+        mosquitto.resume()
+
+
 def in_background(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
     """Runs something that waits; gives its result or error."""
     ended: list[object] = []

@@ -19,7 +19,18 @@ from edgewise.fleet.reports import KEEP_S, ReportBook
 from edgewise.fleet.store import FleetStore
 from edgewise.journal.base import Standing
 from edgewise.link.base import MAX_BODY_BYTES
-from edgewise.link.reports import MAX_OWN_COUNTED, Counted, Noted, PipelineReport, Report, ResourceReport, Telling, Told
+from edgewise.link.reports import (
+    EVERY_S,
+    MAX_OWN_COUNTED,
+    METERED_EVERY_S,
+    Counted,
+    Noted,
+    PipelineReport,
+    Report,
+    ResourceReport,
+    Telling,
+    Told,
+)
 from edgewise.trust.proof import Stranger
 
 JOURNAL = "cd" * 16
@@ -52,7 +63,10 @@ class Parent:
             self.fleet.admit(Stranger(name, secrets.token_hex(32)), token.secret, journal=JOURNAL)
 
     def take(self, caller: str, *told: Report, counted: tuple[Counted, ...] = ()) -> Noted:
-        return self.book.take(caller, Told(told, counted), self.fleet, labels=dict(self.fleet.child(caller).labels))
+        return self.book.take(caller, Told(told, counted), self.fleet)
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        return {node.name: dict(node.labels) for node in census(self.fleet, self.book.newest(), root="center")}
 
     def seen(self) -> dict[str, Status]:
         return {node.name: node.health.status for node in census(self.fleet, self.book.newest(), root="center")}
@@ -144,6 +158,7 @@ class Child:
     def __init__(self, clock: ManualClock, *, below: ReportBook | None = None) -> None:
         self.heard: list[Told] = []
         self.phase = "running"
+        self.every_s = EVERY_S
         self.ends = {"events": (1, 0)}
         self.asked: list[str] = []
         self.telling = Telling(
@@ -153,6 +168,7 @@ class Child:
             alarm=lambda: self.phase,
             below=below,
             clock=clock,
+            every_s=lambda: self.every_s,
         )
 
     def count(self, streams):
@@ -167,6 +183,18 @@ class Child:
         before = len(self.heard)
         self.telling.tell(self.ask)
         return self.heard[before:]
+
+
+def test_a_child_tells_less_often_from_the_moment_its_bytes_are_used_up(clock: ManualClock) -> None:
+    child = Child(clock)
+    child.tells()
+    child.every_s = METERED_EVERY_S
+    clock.advance(EVERY_S)
+    assert len(child.tells()) == 1  # which says when the next one comes
+    clock.advance(METERED_EVERY_S - 1)
+    assert child.tells() == []
+    clock.advance(1)
+    assert len(child.tells()) == 1
 
 
 def test_a_child_tells_at_once_then_now_and_then_and_when_something_changes(clock: ManualClock) -> None:
@@ -221,6 +249,56 @@ def test_a_gateway_passes_on_what_is_new_with_its_age_and_counts_before_those_be
     first, second = child.tells()  # in one go
     assert (len(first.counted), len(first.reports)) == (MAX_OWN_COUNTED, 1)
     assert [report.node for report in second.reports] == ["gateway", "door"]
+
+
+def test_labels_go_up_with_reports_and_at_once_when_they_change(
+    parent: Parent, clock: ManualClock, tmp_path: Path
+) -> None:
+    center = Parent(tmp_path / "center", clock)
+    center.join("gateway")
+    parent.join("door")
+    child = Child(clock, below=parent.book)
+
+    def pass_on() -> int:
+        told = child.tells()
+        for each in told:
+            center.take("gateway", *each.reports)
+        return len(told)
+
+    parent.fleet.label("door", {"site": "hall", "role": "camera"})
+    parent.take("door", Report("door", labels={"site": "moon"}))  # it says nothing of itself
+    pass_on()
+    assert center.labels() == {"gateway": {}, "door": {"site": "hall", "role": "camera"}}
+    center.fleet.label("door", {"role": "eye", "floor": "2"})
+    center.book.relabel(center.fleet)
+    clock.advance(2)
+    parent.fleet.label("door", {"site": "yard", "role": "ear"})
+    parent.book.relabel(parent.fleet)
+    assert pass_on() == 1
+    known = center.book.newest()["door"]
+    assert center.labels()["door"] == known.report.labels == {"site": "yard", "role": "eye", "floor": "2"}
+    assert known.age_s == 2.0  # it said nothing meanwhile
+    assert center.book.since(0).reports[1].labels == known.report.labels
+    center.close()
+
+
+def test_a_report_that_is_no_newer_brings_other_labels_all_the_same(parent: Parent) -> None:
+    parent.join("gateway")
+    parent.take("gateway", Report("door", version="2", age_s=1.0, labels={"site": "hall"}))
+    urgent = parent.book.urgent
+    parent.take("gateway", Report("door", version="1", age_s=1.5, labels={"site": "yard"}))
+    known = parent.book.newest()["door"].report
+    assert (known.version, known.labels) == ("2", {"site": "yard"})
+    assert parent.book.urgent == urgent + 1
+
+
+def test_labels_that_are_known_wait_for_no_disk(parent: Parent) -> None:
+    parent.join("gateway")
+    told = Told((Report("gateway"), Report("door", labels={"site": "hall"})))
+    assert not parent.book.knows("gateway", told, parent.fleet)
+    parent.take("gateway", *told.reports)
+    assert parent.book.knows("gateway", told, parent.fleet)
+    assert not parent.book.knows("gateway", Told((Report("door", labels={}),)), parent.fleet)
 
 
 def test_a_parent_that_takes_no_reports_is_left_in_peace(clock: ManualClock) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise.errors import InputError
-from edgewise.fleet.selector import Selector, Term, check_labels, parse
+from edgewise.fleet.selector import Selector, Term, parse
 
 words = st.from_regex(r"[a-z0-9]{1,5}([-_.][a-z0-9]{1,3})?", fullmatch=True)
 terms = st.builds(Term, key=words, value=st.none() | words, holds=st.booleans())
@@ -46,9 +46,3 @@ def test_a_term_or_its_contrary_holds(term: Term, labels: dict[str, str]) -> Non
 def test_what_selects_nothing_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse(text)
-
-
-@pytest.mark.parametrize("labels", [{"A": "b"}, {"a": ""}, {"a": "b" * 64}, {f"k{n}": "v" for n in range(17)}])
-def test_labels_that_no_node_can_have_are_refused(labels: dict[str, str]) -> None:
-    with pytest.raises(InputError):
-        check_labels(labels)

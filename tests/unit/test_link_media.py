@@ -101,6 +101,7 @@ class Wire:
         self.parent = parent
         self.caller = caller
         self.sent = self.received = 0
+        self.spent: Callable[[int], None] = lambda _: None
         self.closed = 0
         self.taken: list[tuple[str, int, int]] = []  # digest, offset and length of pieces that the parent took
         self.requests: list[str] = []
@@ -110,6 +111,7 @@ class Wire:
     def call(self, method: str, path: str, body: bytes = b"", *, wait_s: float = 0, limit: int = 1 << 20) -> bytes:
         self.requests.append(f"{method} {path}")
         self.sent += len(body) + 1000
+        self.spent(len(body) + 1000)
         if self.error:
             raise self.error
         self._may_fail()
@@ -120,6 +122,7 @@ class Wire:
         self._may_fail()
         assert len(answer) <= limit
         self.received += len(answer)
+        self.spent(len(answer))
         return answer
 
     def close(self) -> None:
@@ -140,6 +143,7 @@ class Device:
         self.wire = Wire(parent)
         self.kept: list[Budget] = []
         self.spending = Spending(budget, budget=Budget(), keep=self.kept.append, clock=clock)
+        self.wire.spent = self.spending.spend
         self.fetch = BlobFetch(clock)
         self.fetch.attach(self.connect, self.spending)
         self.store = BlobStore(folder, clock=clock, fetch=self.fetch, memory_bytes=0)

@@ -47,6 +47,7 @@ class Wire:
         self.parent = parent
         self.intake = Intake(parent, AnyRoster(), node="center", clock=clock, heard=lambda *_: None)
         self.sent = self.received = 0
+        self.spent: Callable[[int], None] = lambda _: None
         self.lose: Callable[[], str] = lambda: ""
         self.requests: list[Any] = []
 
@@ -56,6 +57,7 @@ class Wire:
             raise UnavailableError("cut before")
         size = len(msgspec.msgpack.encode(content))
         self.sent += size
+        self.spent(size)
         answer: Any
         if path == "/hello":
             answer = self.intake.greet("door", msgspec.convert(content, Hello))
@@ -64,7 +66,9 @@ class Wire:
             answer = self.intake.take("door", msgspec.convert(content, Records).batches)
         if lost == "answer":
             raise UnavailableError("cut after")
-        self.received += len(msgspec.msgpack.encode(answer))
+        size = len(msgspec.msgpack.encode(answer))
+        self.received += size
+        self.spent(size)
         return answer
 
     def hear(self, time_s: float) -> None:
@@ -183,6 +187,7 @@ def test_a_gateway_passes_on_what_its_children_brought_and_nothing_else(wire: Wi
 def test_a_budget_that_is_used_up_keeps_readings_at_home_but_not_events(wire: Wire, clock: ManualClock) -> None:
     child = journal("door", "events", "readings")
     uplink = uplink_of(child, clock, settings=UplinkSettings(gather_s=0, budget=BudgetSettings(bytes_per_day=2000)))
+    wire.spent = uplink._spending.spend
     uplink._greet(wire)
     for number in range(40):
         child.append("readings", entries(number, size=300))

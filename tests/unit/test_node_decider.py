@@ -14,7 +14,8 @@ from edgewise._lib.clock import ManualClock
 from edgewise.errors import StorageFullError, UnavailableError
 from edgewise.journal.base import StreamSettings
 from edgewise.journal.memory import MemoryJournal
-from edgewise.node.decider import CONSUMER, DECISIONS, EVENTS, READINGS, Decider
+from edgewise.node.decider import CONSUMER, Decider
+from edgewise.node.streams import DECISIONS, EVENTS, READINGS
 from edgewise.people.store import PeopleStore
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.devices import Devices

@@ -15,12 +15,12 @@ from edgewise.fleet.desired import Desired, write
 from edgewise.link.desired import Handed, Problem, Report, Wanted
 from edgewise.node import organs
 from edgewise.node import settling as settling_module
-from edgewise.node.decider import DECISIONS
 from edgewise.node.desired import check, combine, differences, parse
 from edgewise.node.node import Node
 from edgewise.node.reconcile import Kind, Shape, Step
 from edgewise.node.settings import Settings, load
 from edgewise.node.settling import Settling, shape_of
+from edgewise.node.streams import DECISIONS
 from edgewise.pipeline.base import Event
 
 PATIENCE_S = 10.0

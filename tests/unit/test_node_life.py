@@ -10,11 +10,16 @@ import cv2
 import pytest
 
 from edgewise.errors import ClosedError, SettingsError
+from edgewise.link.budget import BudgetSettings
+from edgewise.link.membership import LinkFolder, Membership
+from edgewise.link.reports import EVERY_S, METERED_EVERY_S
+from edgewise.link.way import Way
 from edgewise.node import node as node_module
 from edgewise.node import organs
-from edgewise.node.decider import DECISIONS
 from edgewise.node.node import Node
+from edgewise.node.reporting import make_report
 from edgewise.node.settings import Settings, load
+from edgewise.node.streams import DECISIONS
 from edgewise.pipeline.base import Action, Event
 from edgewise.testing.packages import write_echo
 
@@ -53,6 +58,21 @@ def node(settings: Settings) -> Iterator[Node]:
 
 def happens(node: Node) -> None:
     node.accept(Event("face.known", "porch", node.clock.time_ns(), {"name": "Ada"}))
+
+
+def test_a_node_whose_link_has_no_bytes_left_reports_seldom_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    node = Node(settings)
+    try:
+        assert make_report(node).every_s == EVERY_S
+        link = LinkFolder(tmp_path / "link")
+        parent = Membership("https://center", "center", "porch", "ab", "")
+        node.way = Way(link, parent, budget=BudgetSettings(bytes_per_day=100_000), clock=node.clock)
+        assert make_report(node).every_s == EVERY_S
+        node.way.spending.spend(90_000)
+        assert make_report(node).every_s == METERED_EVERY_S
+    finally:
+        node.stop()
+    assert link.budget().used == 90_000
 
 
 def test_an_event_becomes_a_decision_and_the_door_opens(node: Node) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import BusyError, UnavailableError
-from edgewise.link.work import Asked, Part, Poll, Work
+from edgewise.link.spending import REST_S
+from edgewise.link.work import POLL_S, Asked, Part, Poll, Work
 from edgewise.node import relaying
 from edgewise.node.relaying import Answer, Relaying
 
@@ -33,8 +34,9 @@ class Desk:
         self.tasks.append(task)
         return task
 
-    async def poll(self, *holding: str, most: int = 8) -> asyncio.Task[object]:
-        task = self.begin(self.relaying.take("door", Poll(most, holding)))
+    async def poll(self, *holding: str, most: int = 8, left: int | None = None) -> asyncio.Task[object]:
+        wait_s = 0 if left == 0 else POLL_S
+        task = self.begin(self.relaying.take("door", Poll(most, holding, wait_s=wait_s, left=left)))
         await asyncio.sleep(0)
         return task
 
@@ -265,6 +267,68 @@ def test_more_than_may_wait_is_refused() -> None:
             await desk.ask(asked())
         with pytest.raises(BusyError):
             await desk.relaying.ask("door", asked())
+
+    story(told)
+
+
+def test_a_child_whose_bytes_are_used_up_is_asked_nothing_until_it_has_some_again() -> None:
+    async def told(desk: Desk) -> None:
+        poll = await desk.poll(most=1)
+        under_way = await desk.ask(asked())
+        (handed,) = (await poll).asked  # type: ignore[attr-defined]
+        waiting = await desk.ask(asked())
+        await (await desk.poll(handed.id, most=1, left=0))
+        with pytest.raises(UnavailableError, match="bytes of door are used up") as raised:
+            await waiting
+        assert 0 < raised.value.facts["retry_after_s"] <= 86_400
+        desk.clock.advance(relaying.RETURN_S)
+        desk.relaying.sweep()
+        assert not under_way.done()  # what is small may still be answered
+        desk.clock.advance(REST_S - relaying.RETURN_S)
+        with pytest.raises(UnavailableError, match="used up"):
+            desk.relaying.check("door")
+        assert desk.relaying.places("door") == 0
+        await desk.poll(most=1, left=10_000)
+        desk.relaying.check("door")
+        assert desk.relaying.places("door") == 1
+
+    story(told)
+
+
+def test_a_child_that_rests_and_does_not_come_back_is_gone() -> None:
+    async def told(desk: Desk) -> None:
+        await (await desk.poll(left=0))
+        desk.clock.advance(REST_S + relaying.GRACE_S)
+        with pytest.raises(UnavailableError, match="not there"):
+            desk.relaying.check("door")
+
+    story(told)
+
+
+def test_a_request_that_the_childs_bytes_do_not_suffice_for_is_refused_before_it_costs_any() -> None:
+    async def told(desk: Desk) -> None:
+        poll = await desk.poll(left=10_000)
+        await desk.ask(asked("POST", bytes(6_000)))
+        with pytest.raises(UnavailableError, match="used up"):
+            await desk.relaying.ask("door", asked("POST", bytes(6_000)))
+        assert [len(each.body) for each in (await poll).asked] == [6_000]  # type: ignore[attr-defined]
+
+    story(told)
+
+
+def test_who_asked_is_told_when_the_bytes_end_in_the_middle() -> None:
+    async def told(desk: Desk) -> None:
+        poll = await desk.poll()
+        reads, writes = (desk.begin(desk.relaying.ask("door", asked(method))) for method in ("GET", "POST"))
+        first, second = (await poll).asked  # type: ignore[attr-defined]
+        for each in (first, second):
+            await desk.relaying.answer("door", each.id, Part(0, broken=True, spent=True))
+        with pytest.raises(UnavailableError, match="used up") as raised:
+            await reads
+        assert "may have been done" not in raised.value.hint
+        with pytest.raises(UnavailableError, match="used up") as raised:
+            await writes
+        assert "may have been done" in raised.value.hint
 
     story(told)
 

@@ -14,7 +14,9 @@ import pytest
 from edgewise._lib.clock import ManualClock
 from edgewise.errors import AccessError, EdgewiseError, NotFoundError, UnavailableError
 from edgewise.link.base import encode
+from edgewise.link.budget import Budget, BudgetSettings, Priority
 from edgewise.link.consult import MAX_PICTURE_BYTES, MOST, Consulting, Opinion
+from edgewise.link.spending import Spending
 from edgewise.models.prediction import Prediction, Timing
 from edgewise.node.second import SecondOpinion
 from edgewise.pipeline.base import Frame
@@ -100,8 +102,13 @@ def failing(error: EdgewiseError) -> Callable[[], bytes]:
     return answer
 
 
-def consulting(line: Line, clock: ManualClock) -> Consulting:
-    return Consulting(connect=lambda: line, clock=clock, random=lambda: 1.0)  # type: ignore[arg-type,return-value]
+def account(clock: ManualClock, **bounds: Any) -> Spending:
+    return Spending(BudgetSettings(**bounds), budget=Budget(), keep=lambda _: None, clock=clock)
+
+
+def consulting(line: Line, clock: ManualClock, spending: Spending | None = None) -> Consulting:
+    spending = spending or account(clock)
+    return Consulting(connect=lambda: line, spending=spending, clock=clock, random=lambda: 1.0)  # type: ignore[arg-type,return-value]
 
 
 def test_an_answer_comes_back_typed() -> None:
@@ -178,6 +185,32 @@ def test_no_more_than_a_few_pictures_are_asked_about_at_once_and_none_that_is_to
     for thread in threads:
         thread.join()
     assert line.calls == MOST
+    asking.stop()
+
+
+def test_on_a_metered_link_nobody_is_asked() -> None:
+    clock, line = ManualClock(), Line(opinion)
+    asking = consulting(line, clock, account(clock, metered=True))
+    assert not asking.may_answer  # so no picture is made ready, either
+    assert asking.ask("large", b"jpeg", within_s=1) is None
+    assert line.calls == 0
+    asking.stop()
+
+
+def test_nobody_is_asked_about_what_the_pictures_part_of_the_day_has_no_room_for_until_there_is_some_again() -> None:
+    clock, line = ManualClock(), Line(opinion)
+    spending = account(clock, bytes_per_day=100_000)
+    asking = consulting(line, clock, spending)
+    spending.spend(30_000)
+    assert asking.ask("large", bytes(20_000), within_s=1) is not None
+    assert asking.ask("large", bytes(40_000), within_s=1) is None  # 30,000 are left
+    assert asking.may_answer
+    spending.spend(30_000)
+    assert not asking.may_answer
+    assert (spending.left(Priority.MEDIA), spending.left(Priority.READING)) == (0, 20_000)
+    clock.advance(86_400)
+    assert asking.ask("large", bytes(40_000), within_s=1) is not None
+    assert line.calls == 2
     asking.stop()
 
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
+from edgewise.node.streams import AUDIT
 
 if TYPE_CHECKING:
     from edgewise.journal.reader import DiskReader
@@ -84,7 +85,7 @@ def _newest(journal: DiskReader, kind: str, limit: int) -> list[Record]:
     found: list[Record] = []
     before = 0
     while len(found) < limit:
-        records = journal.read("audit", before=before, limit=_PAGE, newest_first=True)
+        records = journal.read(AUDIT, before=before, limit=_PAGE, newest_first=True)
         found += [record for record in records if fnmatchcase(record.kind, kind)]
         if len(records) < _PAGE or records[-1].sequence <= 1:
             break

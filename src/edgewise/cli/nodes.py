@@ -112,22 +112,22 @@ def tree(*, where: Where = "", config: ConfigFile = None) -> None:
 
 @app.command
 def label(name: str, /, *labels: str, config: ConfigFile = None) -> None:
-    """Note labels about a child: KEY=VALUE sets one, KEY- removes it.
+    """Label a node below this one, also one further down: KEY=VALUE sets a label, KEY- removes it.
+
+    What is said here counts over what nodes further down say, key by key; also that a key is not there.
 
     Parameters
     ----------
     name:
-        The child.
+        The node.
     labels:
         Such as site=hall role=camera old-
     """
-    from edgewise.node.parenting import label as change
-
     if not labels:
         raise InputError("Which labels?", hint=f"edgewise nodes label {name} site=hall old-")
     changes = dict(map(_change, labels))
     with opened_fleet(config) as fleet:
-        now = change(fleet, name, changes)
+        now = fleet.label(name, changes)
     written = ", ".join(f"{key}={value}" for key, value in sorted(now.items()))
     output.out().print(f"{name}: {written or 'no labels'}", markup=False)
 
@@ -138,7 +138,9 @@ def set_(
     file: Path | None = None,
     /,
     *,
-    label: Annotated[str, Parameter(help="Set it for all children with this label, KEY=VALUE, instead of one.")] = "",
+    label: Annotated[
+        str, Parameter(help="Set it for all nodes below with this label, KEY=VALUE, instead of one.")
+    ] = "",
     config: ConfigFile = None,
 ) -> None:
     """Set what a node below this one is to have: edgewise nodes set NODE FILE, or set FILE --label KEY=VALUE.
@@ -279,6 +281,7 @@ def _described(report: Report) -> Sequence[tuple[str, str]]:
         ("disk free", output.human_bytes(use.disk_free_bytes) if use.disk_free_bytes is not None else "unknown"),
         ("journal", f"{output.human_bytes(report.journal.bytes)}, {report.journal.dropped} records dropped"),
         ("on its way up", output.counted(report.journal.pending, "record")),
+        ("link used today", output.human_bytes(report.link.used_today)),
         ("clock", f"{report.clock_ahead_s:+.1f} s against its parent's"),
         ("models", ", ".join(report.models)),
         ("rules", str(report.rules)),

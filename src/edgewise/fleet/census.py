@@ -19,7 +19,7 @@ class NodeState(msgspec.Struct, frozen=True):
     Attributes:
         name: Its name.
         parent: Whose child it is, as far as is known; else by which child it comes.
-        labels: What its parent notes about it.
+        labels: What was said about it, here and by its way up.
         joined_ns: When it joined; 0 for who is further down.
         health: How it is.
         age_s: How long nothing was heard of it; negative when it never was.
@@ -38,7 +38,7 @@ class NodeState(msgspec.Struct, frozen=True):
 
 
 class Members(Protocol):
-    """Who joined, and who brings whom."""
+    """Who joined, who brings whom, and what was said about them."""
 
     def children(self) -> list[Child]:
         """All children."""
@@ -46,6 +46,10 @@ class Members(Protocol):
 
     def routes(self) -> Mapping[str, str]:
         """The child by the name of each node."""
+        ...
+
+    def labels(self, node: str) -> Mapping[str, str]:
+        """All labels of a node."""
         ...
 
 
@@ -74,7 +78,7 @@ def census(
             NodeState(
                 name=node,
                 parent=parents[node],
-                labels=child.labels if child else told.report.labels if told else {},
+                labels=members.labels(node),
                 joined_ns=child.joined_ns if child else 0,
                 health=judge(told.report if told else None, age_s=age_s, parent_gone=above),
                 age_s=age_s if told else -1.0,

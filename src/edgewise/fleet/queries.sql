@@ -37,9 +37,13 @@ DELETE FROM fleet_invitations WHERE expires_ns < :before_ns
 DELETE FROM fleet_invitations WHERE digest = :digest
 
 -- name: routes
-SELECT node, child FROM fleet_routes
+SELECT node, child, labels, told FROM fleet_routes
 -- name: add_route
 INSERT INTO fleet_routes (node, child) VALUES (:node, :child)
+-- name: set_labels
+UPDATE fleet_routes SET labels = :labels WHERE node = :node
+-- name: set_told
+UPDATE fleet_routes SET told = :told WHERE node = :node
 -- name: remove_route
 DELETE FROM fleet_routes WHERE node = :node
 -- name: remove_routes

@@ -6,9 +6,10 @@ once, when it is opened.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -69,7 +70,7 @@ class Known(NamedTuple):
 
 
 class Roster(Protocol):
-    """Who brings whom."""
+    """Who brings whom, and what was said about them."""
 
     def route(self, node: str) -> str | None:
         """The child that brings a node."""
@@ -77,6 +78,18 @@ class Roster(Protocol):
 
     def announce(self, child: str, nodes: Collection[str]) -> None:
         """A child says which nodes are below it."""
+        ...
+
+    def has_learned(self, child: str, told: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether the labels that a child tells of nodes further down are known."""
+        ...
+
+    def learn(self, child: str, told: Mapping[str, Mapping[str, str]]) -> None:
+        """A child tells labels of nodes further down."""
+        ...
+
+    def labels(self, node: str) -> Mapping[str, str]:
+        """All labels of a node."""
         ...
 
 
@@ -126,17 +139,19 @@ class ReportBook:
     # What comes in.
 
     def knows(self, caller: str, told: Told, roster: Roster) -> bool:
-        """Whether a child tells of nodes alone that it is known to bring, so that taking it waits for no disk."""
-        return all(roster.route(report.node) == caller for report in told.reports)
+        """Whether a child tells of nodes alone that it is known to bring, with labels that are known, so that taking it
+        waits for no disk.
+        """
+        brings = all(roster.route(report.node) == caller for report in told.reports)
+        return brings and roster.has_learned(caller, _labels(told.reports))
 
-    def take(self, caller: str, told: Told, roster: Roster, *, labels: dict[str, str]) -> Noted:
+    def take(self, caller: str, told: Told, roster: Roster) -> Noted:
         """Notes what a child tells; what it tells of nodes that it does not bring is left out.
 
         Args:
             caller: The child.
             told: By it.
-            roster: Who brings whom.
-            labels: What this node notes about the child.
+            roster: Who brings whom, and learns what is said about them.
         """
         refused = set()
         for report in told.reports:
@@ -145,17 +160,25 @@ class ReportBook:
                     roster.announce(caller, [report.node])
                 except EdgewiseError:
                     refused.add(report.node)
+        reports = [report for report in told.reports if report.node not in refused]
+        with contextlib.suppress(EdgewiseError):  # how they are must not wait; their labels come again
+            roster.learn(caller, _labels(reports))
         now_s = self._clock.monotonic()
         with self._lock:
-            for report in told.reports:
-                if report.node not in refused:
-                    own = report.node == caller
-                    noted = msgspec.structs.replace(report, parent=self._node, labels=labels) if own else report
-                    self._note(noted, now_s)
+            for report in reports:
+                parent = self._node if report.node == caller else report.parent
+                noted = msgspec.structs.replace(report, parent=parent, labels=roster.labels(report.node))
+                self._note(noted, now_s)
             for counted in told.counted:
                 if all(roster.route(node) == caller for node in (counted.by, counted.standing.node)):
                     self._count(counted)
         return Noted(tuple(sorted(refused))[:_MAX_REFUSED])
+
+    def relabel(self, roster: Roster) -> None:
+        """Notes what is said about nodes now; a node above is told at once."""
+        with self._lock:
+            for node, entry in self._entries.items():
+                self._relabel(entry, roster.labels(node))
 
     def forget(self, nodes: Collection[str]) -> None:
         """Lets go of nodes that were removed."""
@@ -284,8 +307,9 @@ class ReportBook:
         if entry is None:
             entry = self._entries[report.node] = _Entry()
             self.urgent += 1
-        elif made_s <= entry.made_s:
-            return  # an older one, by a slower way
+        elif made_s <= entry.made_s:  # an older one, by a slower way; or the same, with other labels
+            self._relabel(entry, report.labels)
+            return
         elif _words(report) != _words(entry.report):
             self.urgent += 1
         self._put(entry, report)
@@ -293,6 +317,13 @@ class ReportBook:
         entry.usage.append(Usage(report.resources.cpu, report.resources.rss_bytes))
         self.revision += 1
         entry.revision = self.revision
+
+    def _relabel(self, entry: _Entry, labels: Mapping[str, str]) -> None:
+        if entry.report.labels != labels:
+            self._put(entry, msgspec.structs.replace(entry.report, labels=labels))
+            self.urgent += 1
+            self.revision += 1
+            entry.revision = self.revision
 
     def _put(self, entry: _Entry, report: Report) -> None:
         """Keeps a report; without its long words where it is too long, or all of them together would take too much."""
@@ -321,7 +352,11 @@ def _aged(entry: _Entry, now_s: float) -> Report:
 
 def _words(report: Report) -> tuple[object, ...]:
     """What of a report should not wait."""
-    return tuple((pipeline.name, pipeline.phase) for pipeline in report.pipelines)
+    return report.labels, *((pipeline.name, pipeline.phase) for pipeline in report.pipelines)
+
+
+def _labels(reports: Iterable[Report]) -> dict[str, Mapping[str, str]]:
+    return {report.node: report.labels for report in reports}
 
 
 def _fitting(fresh: Sequence[Report | Counted]) -> int:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from edgewise.errors import InputError
-from edgewise.trust.joining import MAX_LABELS, Label
 
 MAX_SELECTOR = 1024
 
@@ -22,7 +19,6 @@ _WORD = r"[a-z0-9]+(?:[-_.][a-z0-9]+)*"
 _TERM = re.compile(
     rf"\s*(?:(?P<absent>!)(?P<none>{_WORD})|(?P<key>{_WORD})(?:\s*(?P<sign>!?=)\s*(?P<value>{_WORD}))?)\s*"
 )
-_Labels = Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)]
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -60,21 +56,6 @@ def parse(text: str) -> Selector:
     if len(text) > MAX_SELECTOR:
         raise InputError(f"A selector has at most {MAX_SELECTOR} characters", limit=MAX_SELECTOR)
     return Selector(tuple(map(_term, text.split(",")))) if text.strip() else Selector()
-
-
-def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels themselves.
-
-    Raises:
-        InputError: A node cannot have these.
-    """
-    try:
-        return msgspec.convert(dict(labels), _Labels)
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"A node cannot have these labels: {error}",
-            hint=f"Up to {MAX_LABELS}, keys and values of up to 63 lower-case letters and digits, with - _ . between.",
-        ) from error
 
 
 def _term(text: str) -> Term:

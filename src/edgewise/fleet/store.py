@@ -17,7 +17,7 @@ from edgewise._lib.clock import Clock
 from edgewise._lib.sqlite import read_statements
 from edgewise._lib.state import Row, State
 from edgewise.errors import ConflictError, NotFoundError, TooLargeError
-from edgewise.fleet.selector import check_labels
+from edgewise.fleet import labels as words
 from edgewise.trust import joining, rotation, subtree
 from edgewise.trust.joining import Invitation, JoinToken
 from edgewise.trust.proof import Stranger
@@ -28,6 +28,7 @@ MAX_INVITATIONS = 10_000
 _KEPT_NS = 30 * 86400 * 10**9
 
 _SQL = read_statements(Path(__file__).with_name("queries.sql"))
+_NO_LABELS = "{}"
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class Child(msgspec.Struct, frozen=True):
         key: Its public key, hex.
         rotations: How often it changed its key.
         journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
-        labels: What was noted about it when it was invited.
+        labels: What was said about it, when it was invited or later.
         joined_ns: When it joined, nanoseconds since the Unix epoch.
     """
 
@@ -68,6 +69,8 @@ class FleetStore:
         self._children: dict[str, Child] = {}
         self._revoked: frozenset[str] = frozenset()
         self._tree = subtree.Tree(name)
+        self._said: dict[str, Mapping[str, str | None]] = {}
+        self._told: dict[str, Mapping[str, str]] = {}
         self._load()
 
     @property
@@ -130,6 +133,21 @@ class FleetStore:
     def route(self, node: str) -> str | None:
         """The child that brings a node; None when nobody does."""
         return self._tree.route(node)
+
+    def labels(self, node: str) -> Mapping[str, str]:
+        """All labels of a node: what was said here over what its way up says. None of who is not below this one."""
+        if child := self._children.get(node):
+            return child.labels
+        return words.overlay(self._told.get(node, {}), self._said.get(node, {}))
+
+    def labelled(self) -> dict[str, Mapping[str, str]]:
+        """The nodes that have labels, with these."""
+        names = self._children.keys() | self._said.keys() | self._told.keys()
+        return {name: labels for name in names if (labels := self.labels(name))}
+
+    def has_learned(self, child: str, told: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether it is known already what a child says of nodes further down."""
+        return all(self._told.get(node, {}) == labels for node, labels in told.items() if node != child)
 
     def check_speaks(self, caller: str, node: str) -> None:
         """Refuses a child that speaks for a node that it does not bring.
@@ -284,6 +302,7 @@ class FleetStore:
         with self._changing():
             self._tree.release(child, node)
             self._state.execute(_SQL["remove_route"], node=node)
+            self._forget_labels({node})
 
     def rotate(self, child: str, statement: str, *, audiences: Collection[str]) -> Child:
         """Takes the next key of a child. Errors as ``trust.rotation.take``."""
@@ -301,22 +320,47 @@ class FleetStore:
             self._keep_in_mind(changed)
         return changed
 
-    def label(self, child: str, labels: Mapping[str, str]) -> Child:
-        """Notes other labels about a child, in place of those it had.
+    def learn(self, child: str, told: Mapping[str, Mapping[str, str]]) -> None:
+        """Notes the labels that a child tells of nodes further down; nothing of those that it does not bring."""
+        told = {node: words.fitting(labels) for node, labels in told.items() if node != child}
+        if self.has_learned(child, told):
+            return
+        with self._changing():
+            fresh = {node: labels for node, labels in told.items() if self._tree.route(node) == child}
+            for node, labels in fresh.items():
+                if self._told.get(node, {}) != labels:
+                    self._state.execute(_SQL["set_told"], node=node, told=_text(labels))
+            self._told = {node: labels for node, labels in {**self._told, **fresh}.items() if labels}
+
+    def label(self, node: str, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+        """Changes what is said here about a node below this one.
+
+        Args:
+            node: Which, also one further down.
+            changes: Values by key; None for what is not to be there.
+
+        Returns:
+            All its labels.
 
         Raises:
-            NotFoundError: There is no such child.
+            NotFoundError: No node below this one has that name.
             InputError: A node cannot have these labels.
         """
-        labels = check_labels(labels)
         with self._changing():
-            known = self.child(child)
-            self._state.execute(
-                _SQL["set_child"], name=child, key=known.key, rotations=known.rotations, labels=_text(labels)
-            )
-            changed = msgspec.structs.replace(known, labels=labels)
-            self._keep_in_mind(changed)
-        return changed
+            if (way := self._tree.route(node)) is None:
+                raise NotFoundError(
+                    f"No node below this one is named {node[:64]!r}",
+                    hint="See: edgewise nodes list",
+                    kind="node",
+                    name=node[:64],
+                )
+            if way == node:
+                self._label_child(self.child(node), changes)
+            else:
+                said = words.change(self._said.get(node, {}), changes, below=self._told.get(node, {}))
+                self._state.execute(_SQL["set_labels"], node=node, labels=_text(said))
+                self._said = {name: labels for name, labels in {**self._said, node: said}.items() if labels}
+            return self.labels(node)
 
     def remove(self, child: str) -> tuple[str, ...]:
         """Revokes a child: its key counts for nothing any more, and its name and those below it are free.
@@ -332,6 +376,7 @@ class FleetStore:
             self._state.execute(_SQL["remove_child"], name=child)
             self._revoked |= {known.key}
             self._children = {name: each for name, each in self._children.items() if name != child}
+            self._forget_labels(set(gone))
         return gone
 
     def refresh(self) -> bool:
@@ -372,12 +417,26 @@ class FleetStore:
     def _keep_in_mind(self, child: Child) -> None:
         self._children = {**self._children, child.name: child}
 
+    def _label_child(self, known: Child, changes: Mapping[str, str | None]) -> None:
+        labels = words.overlay({}, words.change(known.labels, changes, below={}))
+        self._state.execute(
+            _SQL["set_child"], name=known.name, key=known.key, rotations=known.rotations, labels=_text(labels)
+        )
+        self._keep_in_mind(msgspec.structs.replace(known, labels=labels))
+
+    def _forget_labels(self, nodes: Collection[str]) -> None:
+        self._said = {name: labels for name, labels in self._said.items() if name not in nodes}
+        self._told = {name: labels for name, labels in self._told.items() if name not in nodes}
+
     def _load(self) -> None:
         with self._lock, self._state.transaction():
             self._revision = self._stored_revision()
             self._children = {row[0]: _child(row) for row in self._state.all(_SQL["children"])}
             self._revoked = frozenset(row[0] for row in self._state.all(_SQL["revoked"]))
-            self._tree = subtree.Tree(self._name, dict(self._state.all(_SQL["routes"])))
+            routes = self._state.all(_SQL["routes"])
+            self._tree = subtree.Tree(self._name, {row[0]: row[1] for row in routes})
+            self._said = {row[0]: _said(row[2]) for row in routes if row[2] != _NO_LABELS}
+            self._told = {row[0]: _labels(row[3]) for row in routes if row[3] != _NO_LABELS}
 
 
 def _child(row: Row) -> Child:
@@ -390,9 +449,13 @@ def _invitation(row: Row) -> Invitation:
     return Invitation(digest, int(expires_ns), node, dict(_labels(labels)), used_by)
 
 
-def _text(labels: Mapping[str, str]) -> str:
+def _text(labels: Mapping[str, str | None]) -> str:
     return msgspec.json.encode(dict(labels), order="sorted").decode()
 
 
 def _labels(text: str) -> Mapping[str, str]:
     return msgspec.json.decode(text, type=dict[str, str])
+
+
+def _said(text: str) -> Mapping[str, str | None]:
+    return msgspec.json.decode(text, type=dict[str, str | None])

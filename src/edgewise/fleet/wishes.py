@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -62,6 +62,7 @@ class WishStore:
         self._places: dict[str, tuple[str, int]] = {}
         self._newest: dict[str, int] = {}
         self._fleet_revision = 0
+        self._labels: Mapping[str, Mapping[str, str]] = {}
         self._listed: set[str] | None = None
         self._number = 0
         with self._state.transaction():
@@ -93,14 +94,14 @@ class WishStore:
         return self.desired(name)
 
     def set_label(self, label: str, document: Document) -> tuple[str, ...]:
-        """Sets the document of all children with a label; an empty one takes it back.
+        """Sets the document of all nodes below with a label; an empty one takes it back.
 
         Args:
             label: ``KEY=VALUE``.
             document: Counts below the one of a node itself.
 
         Returns:
-            The children that have the label now.
+            The nodes that have the label now.
 
         Raises:
             InputError: It is no label.
@@ -108,6 +109,7 @@ class WishStore:
         """
         check_label(label)
         text = write(document)
+        self.refresh()
         with self._changing():
             self._put(_LABEL, label, text)
             named = self.labelled(label)
@@ -115,9 +117,9 @@ class WishStore:
         return named
 
     def labelled(self, label: str) -> tuple[str, ...]:
-        """The children that have a label now."""
+        """The nodes below that have a label now, by name."""
         key, _, value = label.partition("=")
-        return tuple(child.name for child in self._fleet.children() if child.labels.get(key) == value)
+        return tuple(sorted(name for name, labels in self._fleet.labelled().items() if labels.get(key) == value))
 
     def desired(self, name: str) -> Desired:
         """What a node is to have.
@@ -220,9 +222,10 @@ class WishStore:
 
     def refresh(self) -> None:
         """Sees what changed elsewhere: documents, and which nodes are where with which labels."""
-        if self._fleet.revision != self._fleet_revision:
+        if (revision := self._fleet.revision) != self._fleet_revision:
             with self._changing():
-                self._follow_fleet()
+                self._follow_fleet(self._fleet.labelled())
+            self._fleet_revision = revision
         elif (row := self._state.one(_SQL["position"])) and (row[0], int(row[1])) != (self._epoch, self._number):
             with self._changing():
                 pass
@@ -290,7 +293,6 @@ class WishStore:
 
     def _settle(self, names: Iterable[str]) -> None:
         """Makes anew what nodes are to have; what is the same as before gets no new number."""
-        labels = {child.name: child.labels for child in self._fleet.children()}
         groups: dict[str, str] = dict(self._state.all(_SQL["documents"], kind=_LABEL))
         for name in sorted(names):
             child = self._fleet.route(name)
@@ -299,7 +301,9 @@ class WishStore:
             after = self._document(_ABOVE, name)
             if after is None:
                 own = self._document(_NODE, name)
-                text = layers(name, labels.get(name, {}), nodes={name: own.document} if own else {}, groups=groups)
+                text = layers(
+                    name, self._labels.get(name, {}), nodes={name: own.document} if own else {}, groups=groups
+                )
                 after = Desired(name, self._name, 0, text)
                 if (before.by, before.document) == (after.by, after.document) or (not row and text == NOTHING):
                     continue
@@ -316,13 +320,17 @@ class WishStore:
                 sequence=number,
             )
 
-    def _follow_fleet(self) -> None:
-        """Children with other labels, and nodes that go another way now."""
-        self._fleet_revision = self._fleet.revision
-        self._settle(child.name for child in self._fleet.children())
-        for row in self._state.all(_SQL["places"], after=0):
-            node, before = str(row[0]), str(row[1])
-            if (child := self._fleet.route(node) or "") != before:
+    def _follow_fleet(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Nodes with other labels than before, and nodes that go another way now."""
+        places = {str(row[0]): str(row[1]) for row in self._state.all(_SQL["places"], after=0)}
+        before, self._labels = self._labels, labels
+        looked, self._fleet_revision = self._fleet_revision, 0  # until it is written
+        if looked:
+            self._settle(name for name in {*labels, *before} if labels.get(name) != before.get(name))
+        else:  # what changed while nobody looked, nobody knows
+            self._settle({*labels, *places})
+        for node, way in places.items():
+            if (child := self._fleet.route(node) or "") != way:
                 self._state.execute(_SQL["move_desired"], node=node, child=child, sequence=self._count_up())
 
     def _document(self, kind: str, name: str) -> Desired | None:

@@ -26,7 +26,7 @@ _MAX_STREAMS = 1 << 17
 
 class Stream:
     """What the writer knows of one stream. ``durable`` is ``last`` as of the newest group that is on disk; everything
-    up to ``floor`` was removed by retention.
+    up to ``floor`` was removed by retention. ``key`` is what it is called where a stream's name is asked for.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Stream:
         "floor",
         "held",
         "id",
+        "key",
         "last",
         "name",
         "node",
@@ -44,12 +45,13 @@ class Stream:
         "settings",
     )
 
-    def __init__(self, number: int, node: str, name: str, *, settings: StreamSettings, held: bool) -> None:
+    def __init__(self, number: int, node: str, name: str, *, settings: StreamSettings, own: str) -> None:
         self.id = number
         self.node = node
         self.name = name
         self.settings = settings
-        self.held = held
+        self.key = custody.key_at(node, name, own=own)
+        self.held = node != own
         self.last = 0
         self.durable = 0
         self.floor = 0
@@ -57,11 +59,6 @@ class Stream:
         self.bytes = 0
         self.oldest_ns: int | None = None
         self.consumers: dict[str, Cursor] = {}
-
-    @property
-    def key(self) -> str:
-        """What it is called where a stream's name is asked for."""
-        return custody.key_of(self.node, self.name) if self.held else self.name
 
     @property
     def done(self) -> int:
@@ -127,7 +124,7 @@ class Actions:
         streams: dict[str, Stream] = {}
         for number, node, name, last, delivered, floor in self._database.all("select_every_stream"):
             settings = self._settings.get(name, StreamSettings()) if node == self._node else self._held(name)
-            fresh = Stream(number, node, name, settings=settings, held=node != self._node)
+            fresh = Stream(number, node, name, settings=settings, own=self._node)
             stream = streams[fresh.key] = self.streams.get(fresh.key, fresh)
             index = self._store.index(number)
             stream.delivered, stream.floor = delivered, floor
@@ -334,7 +331,7 @@ class Actions:
                 raise too_many_streams(limit=_MAX_STREAMS)
             self._database.change("insert_stream", node, name)
             number = self._database.one("select_stream", node, name)[0]
-            self.streams[key] = Stream(number, node, name, settings=self._held(name), held=True)
+            self.streams[key] = Stream(number, node, name, settings=self._held(name), own=self._node)
         return self.streams[key]
 
     def _make_held_room(self, streams: Sequence[Stream], sizes: Sequence[int]) -> bool:

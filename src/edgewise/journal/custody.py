@@ -29,6 +29,11 @@ def key_of(node: str, stream: str) -> str:
     return f"{node}/{stream}"
 
 
+def key_at(node: str, stream: str, *, own: str) -> str:
+    """The same of any stream, in the journal of the node ``own``: that node's streams go by their names alone."""
+    return stream if node == own else key_of(node, stream)
+
+
 def check(batches: Sequence[Batch], *, node: str) -> None:
     """Refuses batches that no honest child sends.
 

@@ -240,7 +240,7 @@ class DiskJournal:
 
     def mark(self, node: str, stream: str) -> int:
         """See ``base.Custody``."""
-        found = self._actions.streams.get(stream if node == self._node else custody.key_of(node, stream))
+        found = self._actions.streams.get(custody.key_at(node, stream, own=self._node))
         return found.durable if found else 0
 
     def follow(self, stream: str, consumer: str) -> int:

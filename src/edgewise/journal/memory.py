@@ -211,7 +211,7 @@ class MemoryJournal:
 
     def mark(self, node: str, stream: str) -> int:
         """See ``base.Custody``."""
-        found = self._streams.get(stream if node == self._node else custody.key_of(node, stream))
+        found = self._streams.get(custody.key_at(node, stream, own=self._node))
         return found.last if found else 0
 
     def follow(self, stream: str, consumer: str) -> int:

@@ -1,7 +1,8 @@
 """How many bytes a link may carry in a day, and for what. Pure.
 
 What is more urgent may use more of it: of each day's bytes the last part is kept for events and alarms, and the very
-last for alarms alone, so that a day of readings never costs an alarm. A metered link carries events and alarms.
+last for alarms alone, so that neither a day of readings nor somebody who watches a camera from above costs an alarm. A
+metered link carries events, alarms and what a person asks for.
 Bytes count from midnight UTC by the parent's time, which the child hears with each welcome, so a wrong clock
 neither opens the budget nor closes it.
 """
@@ -22,14 +23,21 @@ class Priority(enum.IntEnum):
 
     ALARM = 0
     EVENT = 1
-    READING = 2
-    MEDIA = 3
+    ASKED = 2  # what a person asks for: requests from above, pictures that come back
+    READING = 3
+    MEDIA = 4  # pictures and clips, and those that a larger model is asked about
 
 
 PRIORITIES = {"alarms": Priority.ALARM, "events": Priority.EVENT, "decisions": Priority.EVENT, "audit": Priority.EVENT}
 """Of the streams that a node has; any other is a reading's."""
 
-_SHARES = {Priority.ALARM: 1.0, Priority.EVENT: 0.95, Priority.READING: 0.8, Priority.MEDIA: 0.6}
+_SHARES = {
+    Priority.ALARM: 1.0,
+    Priority.EVENT: 0.95,
+    Priority.ASKED: 0.9,
+    Priority.READING: 0.8,
+    Priority.MEDIA: 0.6,
+}
 """Up to which part of the day's bytes each may go."""
 
 
@@ -37,8 +45,9 @@ class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the way to the parent may cost.
 
     Attributes:
-        bytes_per_day: Sent to the parent and received from it, at most; 0 has no bound. Of it readings may use four
-            fifths and pictures and clips three, so that events and alarms always find some left.
+        bytes_per_day: Sent to the parent and received from it, at most; 0 has no bound. Of it what a person asks for
+            may use nine tenths, readings four fifths, pictures and clips three, so that events and alarms always find
+            some left.
         metered: Each byte costs: only events and alarms are sent, and what a person asks for. Readings wait on the
             node, within their bounds there.
     """
@@ -66,7 +75,7 @@ class Budget(msgspec.Struct, frozen=True):
             settings: The bounds.
             time_s: The parent's time.
         """
-        if settings.metered and priority > Priority.EVENT:
+        if settings.metered and priority > Priority.ASKED:
             return 0
         if not settings.bytes_per_day:
             return None

@@ -103,6 +103,7 @@ class Client:
     Attributes:
         sent: Bytes of bodies and heads sent.
         received: The same received.
+        spent: Called with the bytes of each request and of each answer.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Client:
         self._session: SessionKey | None = None
         self.sent = 0
         self.received = 0
+        self.spent: Callable[[int], None] = lambda _: None
 
     def call(
         self, method: str, path: str, body: bytes = b"", *, wait_s: float = 0.0, limit: int = MAX_BODY_BYTES
@@ -204,7 +206,9 @@ class Client:
         target = f"{PREFIX}{path}"
         headers = self._headers(method, target, hashlib.sha256(body).hexdigest(), token=token, node=node)
         lines = sum(len(name) + len(value) + 4 for name, value in headers.items())
-        self.sent += len(body) + lines + len(target) + _LINE_BYTES  # also what is cut off on the way
+        size = len(body) + lines + len(target) + _LINE_BYTES
+        self.sent += size  # also what is cut off on the way
+        self.spent(size)
         with _translated(self.close):
             connection = self._connect()
             connection.sock.settimeout(ANSWER_S + wait_s)
@@ -213,7 +217,9 @@ class Client:
             content = answer.read(limit + 1)
             if answer.will_close:
                 self.close()
-        self.received += len(content) + len(str(answer.headers)) + _LINE_BYTES
+        size = len(content) + len(str(answer.headers)) + _LINE_BYTES
+        self.received += size
+        self.spent(size)
         if token and (stated := answer.headers.get(HEADER)):
             self._session = SessionKey(stated)
         if nonce := answer.headers.get(NONCE):

@@ -1,4 +1,5 @@
-"""Asking the parent's model about a picture, within a deadline, and seldom while nobody answers.
+"""Asking the parent's model about a picture: within a deadline, seldom while nobody answers, and out of the part of the
+day's bytes that pictures may use.
 
 ``POST infer/MODEL``: ``Question`` → ``Opinion``. The parent answers with its own model, or asks its own parent with
 the time that is left.
@@ -19,12 +20,16 @@ from msgspec import Meta
 from edgewise._lib.clock import Clock
 from edgewise.errors import AccessError, EdgewiseError, InputError, UnavailableError
 from edgewise.link.base import MAX_BODY_BYTES, decode, encode
+from edgewise.link.budget import Priority
 from edgewise.link.client import ANSWER_S, Client
 from edgewise.link.reconnect import Phase, Reconnect
+from edgewise.link.spending import Spending
 from edgewise.types import Result
 
 MAX_PICTURE_BYTES = MAX_BODY_BYTES - 4096
 """Larger pictures are not sent."""
+
+_HEAD_BYTES = 4096  # what a question costs beside its picture
 
 MOST = 4
 """Pictures that are asked about at once; one more is not asked about."""
@@ -69,12 +74,16 @@ class Consulting:
 
     Args:
         connect: Makes a connection to it.
+        spending: The account of what the link costs.
         clock: Time.
         random: 0 to 1, for jitter.
     """
 
-    def __init__(self, *, connect: Callable[[], Client], clock: Clock, random: Callable[[], float]) -> None:
+    def __init__(
+        self, *, connect: Callable[[], Client], spending: Spending, clock: Clock, random: Callable[[], float]
+    ) -> None:
         self._connect = connect
+        self._spending = spending
         self._clock = clock
         self._random = random
         self._lock = threading.Lock()
@@ -87,14 +96,18 @@ class Consulting:
 
     @property
     def may_answer(self) -> bool:
-        """Whether asking is worth anything now: the parent is not known to be away, and there is a place."""
+        """Whether asking is worth anything now: the parent is not known to be away, there is a place, and there are
+        bytes left.
+        """
+        if not self._affords(0):
+            return False
         with self._lock:
             waits = self._state.phase is not Phase.CONNECTED and self._clock.monotonic() < self._state.until_s
             return not (waits or self._stopped or self._under_way >= MOST)
 
     def ask(self, model: str, picture: bytes, *, within_s: float) -> Opinion | None:
         """What the parent's model says; None when it says nothing in time."""
-        if not self.may_answer or len(picture) > MAX_PICTURE_BYTES:
+        if not self.may_answer or len(picture) > MAX_PICTURE_BYTES or not self._affords(len(picture)):
             return None
         question = Question(picture, within_s)
         try:
@@ -123,6 +136,10 @@ class Consulting:
         for client in clients:
             client.close()
         self._threads.shutdown(cancel_futures=True)
+
+    def _affords(self, size: int) -> bool:
+        left = self._spending.left(Priority.MEDIA)
+        return left is None or left >= size + _HEAD_BYTES
 
     def _call(self, model: str, question: Question) -> Opinion:
         with self._lock:

@@ -19,6 +19,7 @@ from edgewise._lib.clock import Clock
 from edgewise.link.base import MAX_BODY_BYTES, decode
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
+from edgewise.link.spending import Spending
 
 POLL_S = 50.0
 """A parent answers after so long in any case: routers between forget connections that are silent for a minute."""
@@ -115,10 +116,12 @@ class Reports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fetching:
-    """Asks the parent what is wanted, over and over.
+    """Asks the parent what is wanted, over and over: also when the day's bytes are used up, though seldom then, since
+    another bound may be what is wanted.
 
     Args:
         connect: Makes a connection.
+        spending: The account of what the link costs.
         position: Up to where the child has everything; empty for nothing.
         take: Takes what is new; it is on disk when this returns.
         clock: Time.
@@ -129,11 +132,13 @@ class Fetching:
         self,
         *,
         connect: Callable[[], Client],
+        spending: Spending,
         position: Callable[[], str],
         take: Callable[[Handed], None],
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
+        self._spending = spending
         self._position = position
         self._take = take
         self._calling = Calling("desired", connect=connect, serve=self._serve, clock=clock, random=random)
@@ -146,6 +151,8 @@ class Fetching:
             handed = decode(client.call("GET", path, wait_s=POLL_S), Handed)
             self._calling.connected()
             self._take(handed)
+            if not handed.more:
+                self._calling.rest(self._spending)
 
 
 class Reporting:

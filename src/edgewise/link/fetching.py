@@ -32,8 +32,8 @@ _HEAD_BYTES = 1024
 class BlobFetch:
     """Asks the parent for blobs, as ``journal.blobs.Fetch``. Safe for threads.
 
-    Somebody waits for what is fetched, so it counts as an event does: it comes over a metered link as well, and out of
-    the same part of the day's bytes.
+    Somebody waits for what is fetched: it comes over a metered link as well, as long as there are bytes left for what a
+    person asks for.
 
     Args:
         clock: Time.
@@ -117,10 +117,9 @@ class _Content(io.RawIOBase):
         for left in reversed(range(_TRIES)):
             if self._clock.monotonic() > self._until_s:
                 raise UnavailableError(f"Blob {self._digest} takes longer than {LONGEST_S:g} s to fetch")
-            allowed = self._spending.left(Priority.EVENT)
+            allowed = self._spending.left(Priority.ASKED)
             if allowed is not None and allowed < FETCHED_BYTES:
                 raise UnavailableError("The link's bytes for today are used up", hint="See parent.budget.")
-            before = self._client.sent + self._client.received
             try:
                 path = f"/blobs/{self._digest}/{self._offset}"
                 answer = self._client.call("GET", path, wait_s=_PARENT_S, limit=FETCHED_BYTES + _HEAD_BYTES)
@@ -130,6 +129,4 @@ class _Content(io.RawIOBase):
                     raise
             except AccessError as error:  # whoever asked this node is not to be told that they may not
                 raise UnavailableError(f"The parent refuses this node: {error}", hint=error.hint) from error
-            finally:
-                self._spending.spend(self._client.sent + self._client.received - before)
         raise AssertionError("the last try returns or raises")

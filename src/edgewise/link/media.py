@@ -30,7 +30,7 @@ from edgewise.errors import (
 )
 from edgewise.journal.base import Custody, Pointers
 from edgewise.journal.blobs import BlobStore
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at
 from edgewise.link.base import Begun, Offer, Partials, UplinkSettings, decode, encode
 from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
@@ -213,7 +213,7 @@ class MediaUplink:
         return self._settings.sends(stream, own=own) and (own or self._brings(node))
 
     def _key(self, node: str, stream: str) -> str:
-        return stream if node == self._node else key_of(node, stream)
+        return key_at(node, stream, own=self._node)
 
     def _attempt(self, client: Client, item: Item) -> None:
         """One request of a blob; whatever concerns that blob alone sets it aside."""
@@ -286,16 +286,12 @@ class MediaUplink:
         self._full = False
         self._sent_blobs += 1
 
-    # Calls, and what they cost.
-
     def _ask(self, client: Client, method: str, path: str, body: bytes, kind: type[T]) -> T:
         return decode(self._call(client, method, path, body), kind)
 
     def _call(self, client: Client, method: str, path: str, body: bytes) -> bytes:
-        before = client.sent, client.received
+        before = client.sent
         try:
             return client.call(method, path, body)
         finally:
-            sent, received = client.sent - before[0], client.received - before[1]
-            self._sent_bytes += sent
-            self._spending.spend(sent + received)
+            self._sent_bytes += client.sent - before

@@ -1,7 +1,9 @@
 """The child's side of requests from above: fetches them, has the node answer them, sends the answers up.
 
 One thread polls. Each request is answered by a thread of a bounded pool over a connection of its own, which is kept
-for the next one. What this node may be asked is decided where it is performed; see ``Perform``.
+for the next one. What this node may be asked is decided where it is performed; see ``Perform``. Requests and answers go
+out of the part of the day's bytes that is for what a person asks for: when that is used up, an answer breaks off and
+says why, and the parent hands nothing down.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise.errors import EdgewiseError, RetryError
 from edgewise.link.base import decode, encode
+from edgewise.link.budget import Priority
 from edgewise.link.calling import Calling
 from edgewise.link.client import Client
 from edgewise.link.reconnect import Reconnect
+from edgewise.link.spending import Spending
 from edgewise.link.work import BRINGING_POLL_S, MAX_WORK_BYTES, POLL_S, Asked, Headers, Heard, Part, Poll, Work
 
 # A part is tried so often before its answer is given up; the waits in between, in seconds, outlast a reconnect.
@@ -41,6 +45,10 @@ class Piece(msgspec.Struct, frozen=True):
     broken: bool = False
     status: int = 200
     headers: Headers = ()
+    spent: bool = False
+
+
+_SPENT = Piece(broken=True, spent=True)
 
 
 class Answering(Protocol):
@@ -55,6 +63,16 @@ class Answering(Protocol):
     def drop(self) -> None:
         """Nobody wants the rest. From any thread, any number of times; ``next`` returns soon."""
         ...
+
+
+class _Refusal:
+    """The answer of a node whose bytes for today are used up: it does not even begin."""
+
+    def next(self) -> Piece:
+        return _SPENT
+
+    def drop(self) -> None:
+        pass
 
 
 class Perform(Protocol):
@@ -78,6 +96,7 @@ class Relay:
 
     Args:
         connect: Makes a connection to the parent.
+        spending: The account of what the link costs.
         perform: Answers.
         most: Requests that are answered at once.
         workers: What the node computes at once.
@@ -90,6 +109,7 @@ class Relay:
         self,
         *,
         connect: Callable[[], Client],
+        spending: Spending,
         perform: Perform,
         most: int,
         workers: int,
@@ -98,6 +118,7 @@ class Relay:
         random: Callable[[], float],
     ) -> None:
         self._connect = connect
+        self._spending = spending
         self._perform = perform
         self._most = most
         self._workers = workers
@@ -120,7 +141,7 @@ class Relay:
         """Ends; what is under way is given up, and who asked is told."""
         self._calling.stopping.set()
         with self._lock:
-            answering, clients = list(self._holding.values()), list(self._open)
+            answering, clients = list(self._holding.values()), [*self._open, *(idle for _, idle in self._idle)]
         for each in answering:
             if each:
                 each.drop()
@@ -139,9 +160,11 @@ class Relay:
         told: tuple[str, ...] | None = None
         while not self._calling.stopping.is_set():
             brings = tuple(sorted(self._brings())) if self._brings else ()
+            left = self._spending.for_requests
             with self._lock:
                 news = None if brings == told else brings
-                poll = Poll(self._most, tuple(self._holding), self._workers, self._wait_s, news)
+                wait_s = 0.0 if left == 0 else self._wait_s
+                poll = Poll(self._most, tuple(self._holding), self._workers, wait_s, news, left)
             body = client.call("POST", "/work", encode(poll), wait_s=self._wait_s, limit=MAX_WORK_BYTES)
             work = decode(body, Work)
             self._calling.connected()
@@ -154,6 +177,8 @@ class Relay:
                 with contextlib.suppress(RuntimeError):  # it is being stopped
                     self._threads.submit(self._answer, asked)
             self._forget_idle()
+            if left == 0:
+                self._calling.rest(self._spending)
 
     def _drop(self, identity: str) -> None:
         with self._lock:
@@ -163,7 +188,7 @@ class Relay:
 
     def _answer(self, asked: Asked) -> None:
         """Answers one request."""
-        answering = self._perform(asked)
+        answering = _Refusal() if self._spending.is_sparing else self._perform(asked)
         with self._lock:
             self._holding[asked.id] = answering
         client = self._borrow()
@@ -184,7 +209,11 @@ class Relay:
         number = 0
         while True:
             piece = answering.next()
-            part = Part(number, piece.body, piece.last, piece.broken, piece.status, piece.headers if not number else ())
+            left = self._spending.left(Priority.ASKED)
+            if left is not None and left < len(piece.body):
+                piece = _SPENT
+            headers = piece.headers if not number else ()
+            part = Part(number, piece.body, piece.last, piece.broken, piece.status, headers, piece.spent)
             heard = self._send(client, identity, part)
             if not heard.goes_on or piece.last or piece.broken:
                 return

@@ -31,7 +31,7 @@ _PASS_ON = 3
 """What nodes below told waits a third of that: with each node on the way it gets older."""
 
 METERED_EVERY_S = 300.0
-"""The same where each byte costs."""
+"""The same where each byte costs, or none is left but for events and alarms."""
 
 MAX_REPORT_BYTES = 16 * 1024
 """Of a report that is longer its parent keeps no models and no words on what is wrong."""
@@ -204,7 +204,7 @@ class Telling:
         alarm: What cannot wait: another value is told at once.
         below: What the nodes below this one told.
         clock: Time.
-        every_s: See ``EVERY_S``.
+        every_s: How often now; see ``EVERY_S``.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Telling:
         alarm: Callable[[], Hashable] = lambda: None,
         below: Below | None = None,
         clock: Clock,
-        every_s: float = EVERY_S,
+        every_s: Callable[[], float] = lambda: EVERY_S,
     ) -> None:
         self._report = report
         self._count = count
@@ -248,7 +248,8 @@ class Telling:
         alarm = (self._alarm(), self._below.urgent)
         if self._clock.monotonic() < self._free_s:
             return
-        early_s = self._every_s - self._every_s / _PASS_ON if self._below.revision > self._revision else 0.0
+        every_s = self._every_s()
+        early_s = every_s - every_s / _PASS_ON if self._below.revision > self._revision else 0.0
         if self._deaf or (self._clock.monotonic() < self._due_s - early_s and alarm == self._told_alarm):
             return
         more = True
@@ -262,7 +263,7 @@ class Telling:
             logger.debug("the parent takes no reports: %s", error)
             return
         self._told_alarm = alarm
-        self._due_s = self._clock.monotonic() + self._every_s
+        self._due_s = self._clock.monotonic() + every_s
         self._free_s = self._clock.monotonic() + _SOONEST_S
 
     def _tell(self, ask: Callable[[Told], Noted]) -> bool:

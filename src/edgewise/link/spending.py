@@ -8,6 +8,10 @@ from collections.abc import Callable
 from edgewise._lib.clock import Clock
 from edgewise.link.budget import Budget, BudgetSettings, Priority
 
+REST_S = 300.0
+"""A child without bytes for requests calls its parent so often, for what is neither event nor alarm."""
+
+_LEAST_BYTES = 4 << 10  # a request, its answer and their proofs: what is less is nothing
 _KEEP_S = 60.0  # it is kept this often: a crash forgets a minute of it
 
 
@@ -38,6 +42,10 @@ class Spending:
         self.heard = False
         self._keep_s = clock.monotonic() + _KEEP_S
 
+    def bound(self, settings: BudgetSettings) -> None:
+        """The link has other bounds from now on; what was used counts."""
+        self._settings = settings
+
     def hear(self, time_s: float) -> None:
         """The parent has stated the time, by which days are counted."""
         self._ahead_s = time_s - self._clock.monotonic()
@@ -57,6 +65,17 @@ class Spending:
     def left(self, priority: Priority) -> int | None:
         """How many bytes something of a priority may still use today; None for any number."""
         return self._budget.left(priority, self._settings, self.time_s)
+
+    @property
+    def for_requests(self) -> int | None:
+        """How many bytes requests of the parent and their answers may still use today; None for any number."""
+        left = self.left(Priority.ASKED)
+        return 0 if left is not None and left < _LEAST_BYTES else left
+
+    @property
+    def is_sparing(self) -> bool:
+        """Whether nothing is left but what is kept for events and alarms."""
+        return self.for_requests == 0
 
     @property
     def used_today(self) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise.errors import ConflictError, StorageFullError
 from edgewise.journal.base import Batch, Custody, StreamState
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at, key_of
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, UplinkSettings, Welcome
 from edgewise.link.budget import Priority, priority_of
 from edgewise.link.calling import Calling
@@ -117,7 +117,6 @@ class Uplink:
     def stop(self) -> None:
         """Ends; what is on the way is sent again next time, and recognised."""
         self._calling.stop()
-        self._spending.keep()
 
     @property
     def state(self) -> UplinkState:
@@ -222,14 +221,11 @@ class Uplink:
         return [each for each in behind if self._key(each) not in self._held_off]
 
     def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
-        """Calls the parent, and notes what that cost."""
-        before = client.sent, client.received
+        before = client.sent
         try:
             return client.ask("POST", path, content, kind)
         finally:
-            sent, received = client.sent - before[0], client.received - before[1]
-            self._sent_bytes += sent
-            self._spending.spend(sent + received)
+            self._sent_bytes += client.sent - before
 
     def _gather(self) -> list[Batch]:
         """What goes next: the most urgent first, as much as one request carries and the budget allows."""
@@ -275,7 +271,7 @@ class Uplink:
         return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
 
     def _key(self, stream: StreamState) -> str:
-        return stream.stream if stream.node == self._node else key_of(stream.node, stream.stream)
+        return key_at(stream.node, stream.stream, own=self._node)
 
 
 def plan(

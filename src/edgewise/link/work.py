@@ -5,7 +5,8 @@ sends each answer up in numbered parts over other connections. So a lost poll, a
 are all told apart:
 
 * ``POST work``: ``Poll`` → ``Work``. Answered at once when there is something, else after ``wait_s``. A poll states
-  what the child has under way: what it was handed and does not state never arrived, or was given up.
+  what the child has under way: what it was handed and does not state never arrived, or was given up. It states as well
+  how many bytes of the day are left for requests, so what would go beyond is refused by the parent and costs none.
 * ``POST answer/ID``: ``Part`` → ``Heard``. A part that was sent before is recognised by its number. It is answered
   once there is room for the next one, so an answer goes no faster than it is read; and the answer says when nobody
   wants the rest.
@@ -88,6 +89,8 @@ class Poll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         holding: Those that it has under way.
         wait_s: How long the poll waits when there is nothing.
         brings: The nodes below it; None when they are the same as in the poll before on this connection.
+        left: Bytes that requests and their answers may still use today; None for any number. When there are none the
+            next poll comes within ``link.spending.REST_S``.
     """
 
     most: Annotated[int, Meta(ge=1, le=MAX_AT_ONCE)]
@@ -95,6 +98,7 @@ class Poll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     wait_s: Annotated[float, Meta(ge=0, le=POLL_S)] = POLL_S
     brings: Annotated[tuple[NodeName, ...], Meta(max_length=MAX_NODES)] | None = None
+    left: Annotated[int, Meta(ge=0)] | None = None
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -114,6 +118,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         broken: The answer ends here though it is not whole.
         status: Of the answer; of the first part.
         headers: The same.
+        spent: It is broken because the child's bytes for today are used up.
     """
 
     number: Annotated[int, Meta(ge=0, le=2**53)]
@@ -122,6 +127,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broken: bool = False
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     headers: Headers = ()
+    spent: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True):

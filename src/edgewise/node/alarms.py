@@ -16,9 +16,9 @@ from edgewise._lib.clock import Clock
 from edgewise.errors import ClosedError, RetryError
 from edgewise.node.inbox import FollowedJournal, Inbox
 from edgewise.node.patience import append_patiently
+from edgewise.node.streams import ALARMS, DECISIONS
 from edgewise.types import Entry, Record
 
-ALARMS, DECISIONS = "alarms", "decisions"
 RAISED = "alarm.raised"
 CONSUMER = "alarms"
 

@@ -17,6 +17,7 @@ import msgspec
 
 from edgewise.errors import EdgewiseError, NotFoundError, StorageFullError
 from edgewise.node.patience import append_patiently
+from edgewise.node.streams import EVENTS
 from edgewise.pipeline.recorder import PART, Recorder, leftovers
 from edgewise.pipeline.recording import Clip
 from edgewise.types import Entry, Record
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from edgewise.journal.blobs import BlobStore
     from edgewise.pipeline.base import Event
 
-EVENTS = "events"
 RECORDED = "clip.recorded"
 FAILED = "clip.failed"
 LOST = "clip.lost"

@@ -27,6 +27,7 @@ from edgewise.node.commander import Commander
 from edgewise.node.inbox import FollowedJournal, Inbox
 from edgewise.node.outcomes import Ordered, Outcomes, asked, facts, failed, faulty, untold
 from edgewise.node.patience import Appendable, append_patiently
+from edgewise.node.streams import DECISIONS, EVENTS, READINGS
 from edgewise.pipeline.backoff import Backoff
 from edgewise.pipeline.base import Action
 from edgewise.pipeline.rules import READING, Decision, Firing, Memory, RuleEngine, Situation
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from edgewise.people.store import PeopleStore
     from edgewise.pipeline.devices import Devices
 
-EVENTS = "events"
-READINGS = "readings"
-DECISIONS = "decisions"
 CONSUMER = "rules"
 _IDLE_S = 3600.0
 # While something is due at a time, the wall clock is looked at this often: it may jump.

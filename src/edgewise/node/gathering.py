@@ -16,11 +16,10 @@ from edgewise.journal.base import StreamState
 from edgewise.journal.custody import key_of
 from edgewise.node.landing import Kept
 from edgewise.node.organs import PIPELINE
+from edgewise.node.streams import READINGS
 from edgewise.pipeline.base import Measured
 from edgewise.pipeline.sources.below import BelowSource
 from edgewise.types import Record
-
-READINGS = "readings"
 
 _BATCH = 1024
 _IDLE_S = 1.0

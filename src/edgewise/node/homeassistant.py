@@ -1,7 +1,8 @@
 """A node in Home Assistant: what it has appears there by itself, and can be commanded from there.
 
 Discovery and states are retained at the broker, and told again whenever the connection or Home Assistant comes back
-(its birth message). What is no longer in the settings is taken out. Commands are never retained, neither ours nor
+(its birth message). What the node takes up while it runs is told then, what it gives up is taken out, also what it gave
+up while it was off (``announcing``), and the rest is not touched. Commands are never retained, neither ours nor
 theirs: one that the broker kept, or that was held up on its way, is refused. A command of Home Assistant has the origin
 ``app``; the node settles whether it acts, and writes down what came of it.
 """
@@ -12,7 +13,7 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,14 +21,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise._lib.files import write_atomic
 from edgewise.errors import EdgewiseError
+from edgewise.node.announcing import Announcements
 from edgewise.node.discovery import EVENT_KINDS, Describer, Entity, HomeAssistantSettings, encode_state, parse_order
 from edgewise.node.pulse import BEAT_S, Pulse
 from edgewise.pipeline.base import Action, Event, Origin, Reading, Value
 from edgewise.pipeline.kinds import state_of
 
 if TYPE_CHECKING:
+    from edgewise.node.settings import Settings
     from edgewise.node.sights import Sights
     from edgewise.pipeline.base import Outcome
     from edgewise.pipeline.devices import Devices
@@ -88,16 +90,19 @@ class HomeAssistant:
         self._house = house
         self._sights = sights
         self._broker = broker
-        self._memory = memory
+        self._announcements = Announcements(broker, memory)
         self._clock = clock
         self._pulse = Pulse(clock)
         self._changed = threading.Condition()
         self._stopping = False
         self._announce = False
+        self._news: Settings | None = None
+        self._unfinished = False
+        self._again = False
         self._states: set[str] = set()
         self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self._deferred: list[tuple[float, Event]] = []
-        self._kinds = {name: {*EVENT_KINDS, *sights.kinds} for name in sights.pipelines}
+        self._seen: dict[str, set[str]] = {}
         self._channels: dict[tuple[str, str], Entity] = {}
         self._values: dict[tuple[str, str], Value] = {}
         self._shown: dict[str, int] = {}
@@ -122,10 +127,16 @@ class HomeAssistant:
             self._thread.join()
         self._pool.shutdown(cancel_futures=True)
 
+    def follow(self, settings: Settings) -> None:
+        """The node has these pipelines, rules and models now."""
+        with self._changed:
+            self._news = settings
+            self._changed.notify_all()
+
     def take_event(self, event: Event) -> None:
         """Something happened; it is told if Home Assistant can be reached now."""
         with self._changed:
-            if event.source in self._kinds and self._broker.connected:
+            if self._broker.connected:
                 self._events.append(event)
                 self._changed.notify_all()
 
@@ -217,7 +228,7 @@ class HomeAssistant:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not (self._announce or self._states or self._events):
+                if not (self._announce or self._news or self._states or self._events):
                     self._changed.wait(BEAT_S)
                 if self._stopping:
                     return
@@ -236,6 +247,7 @@ class HomeAssistant:
             return
         with self._changed:
             announce, self._announce = self._announce, False
+            news, self._news = self._news, None
             states, self._states = self._states, set()
             values: dict[tuple[str, str], Value] = {}
             if self._clock.monotonic() >= self._next_values_s:
@@ -243,8 +255,11 @@ class HomeAssistant:
                 values = {place: value for place, value in self._values.items() if value is not None}
             events = list(self._events)
             self._events.clear()
-        if announce:
-            self._tell_all()
+        if news:
+            self._look(news)
+        if announce or news or self._unfinished:
+            self._again = self._again or announce
+            self._tell_entities()
         if self._settings is None:
             return
         self._broker.publish(f"{self._broker.base}/pulse", self._pulse.beat())
@@ -258,6 +273,16 @@ class HomeAssistant:
         self._tell_events([*ripe, *events])
         self._tell_pictures()
 
+    def _look(self, settings: Settings) -> None:
+        """Sees what the node has now, and lets go of what it gave up."""
+        # Those that are others now count their pictures anew, and their channels may be of another kind.
+        others, here = self._sights.look(settings), set(self._sights.pipelines)
+        self._shown = {name: number for name, number in self._shown.items() if name not in others}
+        self._channels = {place: entity for place, entity in self._channels.items() if place[0] not in others}
+        self._seen = {name: kinds for name, kinds in self._seen.items() if name in here}
+        with self._changed:
+            self._values = {place: value for place, value in self._values.items() if place[0] in here}
+
     def _entities(self) -> list[Entity]:
         if self._settings is None:
             return []
@@ -265,42 +290,25 @@ class HomeAssistant:
         return [
             *(describer.device(name, devices.get(name).settings) for name in devices.names()),
             *(entity for name in self._sights.cameras for entity in describer.camera(name)),
-            *(describer.events(name, kinds) for name, kinds in self._kinds.items()),
+            *(describer.events(name, self._kinds(name)) for name in self._sights.pipelines),
             *(describer.model(name) for name in self._sights.versions()),
             *self._channels.values(),
         ]
 
-    def _tell_all(self) -> None:
-        """Tells of every entity, and takes out those that were told before and are no more."""
-        entities = {entity.topic: entity for entity in self._entities()}
+    def _kinds(self, name: str) -> set[str]:
+        """Kinds of event that a pipeline sees, as far as is known."""
+        return {*EVENT_KINDS, *self._sights.kinds, *self._seen.get(name, ())}
+
+    def _tell_entities(self) -> None:
         # A channel that was known yesterday may speak again; it is taken out with its source.
-        lasting = [f"/reading_{name}_" for name in self._sights.pipelines] if self._settings else []
-        told = {topic: entity.states for topic, entity in entities.items()}
-        for topic, states in self._told().items():
-            if any(part in topic for part in lasting):
-                told.setdefault(topic, states)
-            elif topic not in entities:
-                for gone in (topic, *states):
-                    self._broker.publish(gone, b"", retain=True, qos=1)
-        for entity in entities.values():
-            self._discover(entity)
-        self._remember(told)
+        sources = [self._describer.channel_topic(name, "") for name in self._sights.pipelines] if self._settings else []
 
-    def _discover(self, entity: Entity) -> None:
-        self._broker.publish(entity.topic, msgspec.json.encode(entity.payload), retain=True, qos=1)
+        def lasts(states: Collection[str]) -> bool:
+            return any(state.startswith(source) for state in states for source in sources)
 
-    def _told(self) -> dict[str, list[str]]:
-        """What was told before, also by an earlier process: topics of discovery, each with those of its states."""
-        try:
-            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, list[str]])
-        except FileNotFoundError:
-            return {}
-
-    def _remember(self, told: dict[str, list[str]]) -> None:
-        if told:
-            write_atomic(self._memory, msgspec.json.encode(told))
-        else:
-            self._memory.unlink(missing_ok=True)
+        self._unfinished = True  # until it is done: what fails in between is done again
+        self._unfinished = not self._announcements.tell(self._entities(), lasts=lasts, again=self._again)
+        self._again = False
 
     def _tell_state(self, name: str) -> None:
         topic = f"{self._broker.base}/device/{name}"
@@ -323,12 +331,13 @@ class HomeAssistant:
     def _tell_values(self, values: Mapping[tuple[str, str], Value]) -> None:
         """The newest value of each channel, once for each change."""
         for (source, channel), value in values.items():
+            if source not in self._sights.pipelines:
+                continue
             if (source, channel) not in self._channels:
                 number = isinstance(value, int | float)
                 entity = self._describer.channel(source, channel, binary=isinstance(value, bool), number=number)
                 self._channels[source, channel] = entity
-                self._discover(entity)
-                self._remember(self._told() | {entity.topic: entity.states})
+                self._announcements.add(entity)
             said = ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
             # Retained: Home Assistant begins to listen a moment after it was told of a channel.
             self._broker.publish(self._describer.channel_topic(source, channel), said[:255].encode(), retain=True)
@@ -348,12 +357,14 @@ class HomeAssistant:
     def _tell_events(self, events: Sequence[Event]) -> None:
         for event in events:
             topic = f"{self._broker.base}/camera/{event.source}"
-            kinds = self._kinds[event.source]
+            if event.source not in self._sights.pipelines:
+                continue
+            kinds = self._kinds(event.source)
             if event.kind not in kinds:
                 if len(kinds) >= _MAX_KINDS:
                     continue
-                kinds.add(event.kind)
-                self._discover(self._describer.events(event.source, kinds))
+                self._seen.setdefault(event.source, set()).add(event.kind)
+                self._announcements.add(self._describer.events(event.source, self._kinds(event.source)))
                 self._deferred.append((self._clock.monotonic() + BEAT_S, event))  # once the new kind is known there
                 continue
             facts = {key: value for key, value in event.body.items() if isinstance(value, str | int | float | bool)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import random
 import secrets
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ConflictError, SettingsError
+from edgewise.errors import SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
-    from edgewise.link.client import Client
     from edgewise.link.consult import Consulting
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from edgewise.link.relay import Perform, Relay
     from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
+    from edgewise.link.way import Way
     from edgewise.node.handing import Handing
     from edgewise.node.parenting import Parenting
     from edgewise.node.settling import Settling
@@ -78,23 +77,33 @@ def make_settling(settings: Settings, *, clock: Clock) -> Settling:
     return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)
 
 
-def make_steering(settings: Settings, *, settling: Settling, handing: Handing | None, clock: Clock) -> Steering | None:
-    """What asks the node's parent what it wants; None while the node has none."""
-    from edgewise.node.steering import Steering
+def open_way(settings: Settings, *, clock: Clock) -> Way | None:
+    """The node's way to its parent; None while it has none.
+
+    Raises:
+        CorruptError: What it keeps of its link is damaged.
+        SettingsError: It joined under another name.
+    """
+    from edgewise.link.way import Way
 
     folder = link_folder(settings)
     membership = folder.membership
     if membership is None:
         return None
-    return Steering(
-        settings.node.name,
-        parent=membership.fingerprint,
-        connect=functools.partial(folder.client, membership, folder.credentials(membership)),
-        settling=settling,
-        handing=handing,
-        clock=clock,
-        random=random.random,
-    )
+    if membership.node != settings.node.name:
+        raise SettingsError(
+            f"This node joined {membership.parent} as {membership.node}, and runs as {settings.node.name}",
+            hint="Restart it, so that its records have the name; or join again under the other.",
+            field="node.name",
+        )
+    return Way(folder, membership, budget=settings.parent.budget, clock=clock)
+
+
+def make_steering(way: Way, *, settling: Settling, handing: Handing | None, clock: Clock) -> Steering:
+    """What asks the node's parent what it wants."""
+    from edgewise.node.steering import Steering
+
+    return Steering(way, settling=settling, handing=handing, clock=clock, random=random.random)
 
 
 def open_reports(settings: Settings, *, clock: Clock) -> ReportBook:
@@ -164,6 +173,7 @@ def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *
         parenting = Parenting(
             authority_folder(settings),
             fleet=fleet,
+            wishes=open_wishes(settings, fleet, clock=clock),
             reports=reports,
             journal=journal,
             blobs=blobs,
@@ -226,84 +236,68 @@ def make_links(
     journal: DiskJournal,
     blobs: BlobStore,
     *,
-    fetch: BlobFetch,
+    way: Way,
     brings: Callable[[str], bool],
-    telling: Callable[[], Telling] | None = None,
+    telling: Telling,
     clock: Clock,
-) -> Links | None:
-    """What goes to the node's parent; None while it has none.
+) -> Links:
+    """What goes to the node's parent.
 
     Args:
         settings: Of the node.
         journal: What is sent.
         blobs: What its records point to.
-        fetch: Is told of the parent.
+        way: To the parent.
         brings: Whether a node is below this one.
-        telling: Makes what reports how the node is.
+        telling: Reports how the node is.
         clock: Time.
     """
     from edgewise import __version__
     from edgewise.link.media import MediaUplink
-    from edgewise.link.spending import Spending
     from edgewise.link.uplink import Uplink
 
-    folder = link_folder(settings)
-    membership = folder.membership
-    if membership is None:
-        return None
-    if membership.node != settings.node.name:
-        raise SettingsError(
-            f"This node joined {membership.parent} as {membership.node}, and runs as {settings.node.name}",
-            hint="Restart it, so that its records have the name; or join again under the other.",
-            field="node.name",
-        )
-    node = settings.node.name
-    connect = functools.partial(folder.client, membership, folder.credentials(membership))
-    spending = Spending(settings.parent.budget, budget=folder.budget(), keep=folder.keep_budget, clock=clock)
     uplink = Uplink(
         journal,
-        node=node,
+        node=settings.node.name,
         version=__version__,
-        connect=connect,
+        connect=way.connect,
         brings=brings,
         settings=settings.parent,
         clock=clock,
         random=random.random,
-        spending=spending,
-        telling=telling() if telling else None,
+        spending=way.spending,
+        telling=telling,
     )
     media = MediaUplink(
         blobs,
         journal,
-        node=node,
+        node=settings.node.name,
         settings=settings.parent,
         brings=brings,
-        connect=connect,
-        spending=spending,
+        connect=way.connect,
+        spending=way.spending,
         clock=clock,
         random=random.random,
     )
-    fetch.attach(connect, spending)
     return Links(uplink, media if settings.parent.media else None)
 
 
-def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None, clock: Clock) -> Relay:
+def make_relay(settings: Settings, perform: Perform, *, way: Way, fleet: FleetStore | None, clock: Clock) -> Relay:
     """What answers requests of the node's parent.
 
     Args:
-        settings: Of a node that has joined one.
+        settings: Of the node.
         perform: Answers.
+        way: To the parent.
         fleet: Its own children.
         clock: Time.
-
-    Raises:
-        ConflictError: It has joined none.
     """
     from edgewise.link.relay import Relay
     from edgewise.node import organs
 
     return Relay(
-        connect=_connect(settings),
+        connect=way.connect,
+        spending=way.spending,
         perform=perform,
         most=settings.parent.asked_at_once,
         workers=organs.workers(settings),
@@ -313,19 +307,8 @@ def make_relay(settings: Settings, perform: Perform, *, fleet: FleetStore | None
     )
 
 
-def make_consulting(settings: Settings, *, clock: Clock) -> Consulting | None:
-    """What asks models of the node's parent; None where each byte to it costs. Errors as ``make_relay``."""
+def make_consulting(way: Way, *, clock: Clock) -> Consulting:
+    """What asks models of the node's parent."""
     from edgewise.link.consult import Consulting
 
-    if settings.parent.budget.metered:
-        return None
-    return Consulting(connect=_connect(settings), clock=clock, random=random.random)
-
-
-def _connect(settings: Settings) -> Callable[[], Client]:
-    """Makes connections to the parent, with credentials that they share."""
-    folder = link_folder(settings)
-    membership = folder.membership
-    if membership is None:
-        raise ConflictError("This node has no parent", hint="First: edgewise join URL TOKEN")
-    return functools.partial(folder.client, membership, folder.credentials(membership))
+    return Consulting(connect=way.connect, spending=way.spending, clock=clock, random=random.random)

@@ -8,17 +8,17 @@ the records stay in the journal, within its bounds.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ClosedError, ConflictError, EdgewiseError
+from edgewise.errors import ConflictError
 from edgewise.journal.base import Custody, Journal, StreamState
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at, key_of
 from edgewise.lake.base import Lake, StreamKey
+from edgewise.link.loop import Loop
 from edgewise.link.reconnect import Reconnect
 from edgewise.types import Record
 
@@ -69,44 +69,27 @@ class Landing:
         self._lake = lake
         self._node = node
         self._clock = clock
-        self._random = random
         self._gather_s = gather_s
-        self._state = Reconnect(since_s=clock.monotonic())
         self._marks: dict[StreamKey, int] = {}
         self._refused: set[StreamKey] = set()
         self._landed = 0
         self._compact_s = clock.monotonic() + _COMPACT_S
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="landing", daemon=True)
+        self._loop = Loop("landing in the lake", serve=self._serve, clock=clock, random=random)
+        self._stopping = self._loop.stopping
 
     def start(self) -> None:
         """Begins."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Ends, after the commit under way."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._loop.stop()
 
     @property
     def state(self) -> LandingState:
         """What it is at."""
         pending = sum(max(0, each.last - self._marks.get(_name(each), 0)) for each in self._journal.streams())
-        return LandingState(self._state, self._landed, pending)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._state = self._state.tried(self._clock.monotonic())
-            try:
-                self._serve()
-            except ClosedError:
-                break
-            except EdgewiseError as error:
-                self._state = self._state.failed(error, self._clock.monotonic(), random=self._random)
-                logger.warning("nothing lands in the lake: %s", error)
-            self._stopping.wait(max(0.0, self._state.until_s - self._clock.monotonic()))
-        self._state = self._state.stopped(self._clock.monotonic())
+        return LandingState(self._loop.state, self._landed, pending)
 
     def _serve(self) -> None:
         self._marks.clear()
@@ -117,7 +100,7 @@ class Landing:
                 if fresh != seen:
                     self._stopping.wait(self._gather_s)
                 seen = fresh
-            self._state = self._state.connected(self._clock.monotonic())
+            self._loop.connected()
             if self._clock.monotonic() >= self._compact_s:
                 self._lake.compact()
                 self._compact_s = self._clock.monotonic() + _COMPACT_S
@@ -166,7 +149,7 @@ class Landing:
         return self._key_of(_name(stream))
 
     def _key_of(self, name: StreamKey) -> str:
-        return name[1] if name[0] == self._node else key_of(*name)
+        return key_at(*name, own=self._node)
 
 
 def _name(stream: StreamState) -> StreamKey:

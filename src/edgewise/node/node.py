@@ -22,7 +22,7 @@ from edgewise.node import kin, organs
 from edgewise.node.acceptances import Acceptances
 from edgewise.node.accounting import EVERY_S, Accounting
 from edgewise.node.alarms import Alarms
-from edgewise.node.decider import DECISIONS, EVENTS, Decider
+from edgewise.node.decider import Decider
 from edgewise.node.desired import begun
 from edgewise.node.gathering import Gathering
 from edgewise.node.handing import LOOK_S
@@ -33,6 +33,7 @@ from edgewise.node.reporting import make_telling
 from edgewise.node.second import SecondOpinion
 from edgewise.node.settings import exposure
 from edgewise.node.settling import shape_of
+from edgewise.node.streams import AUDIT, DECISIONS, EVENTS, QUERIES, READINGS
 from edgewise.node.upkeep import Upkeep
 from edgewise.node.witness import DecisionWitness
 from edgewise.pipeline.base import Origin
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgewise.link.relay import Perform, Relay
+    from edgewise.link.way import Way
     from edgewise.models.model import Model
     from edgewise.node.parenting import Parenting
     from edgewise.node.settings import Settings
@@ -60,15 +62,10 @@ if TYPE_CHECKING:
     from edgewise.pipeline.safekeeping import Safety
     from edgewise.pipeline.settings import PipelineSettings
 
-AUDIT = "audit"
-QUERIES = "queries"
-ADMINS_STREAMS = (AUDIT, QUERIES)
-"""Who did what: for admins alone, wherever it can be read."""
 # How often the node looks at what commands beside it changed.
 _KIN_S = 5.0
 # Who waits for the rules to be taken over looks this often whether the node stops.
 _LOOK_S = 0.1
-READINGS = "readings"
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +98,7 @@ class Node:
         pool: Where what requests ask for is computed.
         clips: Records events.
         parenting: What it is to its children; None where it takes none.
+        way: To its parent; None while it has none.
         links: Send records and blobs to its parent; None while it has none.
         relay: Answers what its parent hands down; None while it has none.
         second: Asks its parent what it is unsure of.
@@ -116,9 +114,10 @@ class Node:
         self._settling = kin.make_settling(settings, clock=self.clock)
         own, settings = settings, begun(settings, self._settling.combined)
         self.settings = settings
-        rules = self._rules = RuleEngine(settings.rules, settings.node.location)
+        self._rules = RuleEngine(settings.rules, settings.node.location)
         self.resources = ResourceMonitor()
         self.pipelines: dict[str, PipelineRunner] = {}
+        self._gatherings: dict[str, Gathering] = {}
         self._stopping = threading.Event()
         with contextlib.ExitStack() as opened:  # closes what is open when the next cannot be opened
             opened.callback(self.resources.stop)
@@ -126,80 +125,99 @@ class Node:
             opened.callback(self.repository.close)
             self.people = organs.open_store(settings, clock=self.clock)
             opened.callback(self.people.close)
-            broker = organs.make_broker(settings, clock=self.clock)
-            self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
-            opened.callback(self.devices.close)
-            self._home_assistant = organs.make_home_assistant(
-                settings,
-                broker,
-                house=self,
-                pipelines=lambda: self.pipelines,
-                repository=self.repository,
-                clock=self.clock,
-            )
+            self._open_devices(settings, opened)
             self._fetch = kin.make_fetch(self.clock)
             self.journal, self.blobs = organs.open_journal(settings, clock=self.clock, fetch=self._fetch)
             opened.callback(self.blobs.close)
             opened.callback(self.journal.close)
             organs.forget_consumers(settings, self.journal)
-            self.parenting: Parenting | None = None
-            if settings.https:
-                self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
-                opened.callback(self.parenting.close)
-            self.links: kin.Links | None = None
-            self.relay: Relay | None = None
-            self.second = SecondOpinion()
-            self._perform: Perform | None = None
-            self._gate = threading.Lock()
-            self._steering: Steering | None = None
-            self._kinship = threading.Lock()
-            self._looking: Upkeep | None = None
-            if self.parenting:
-                self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
-                opened.callback(self._looking.stop)
+            self._open_kinship(settings, opened)
             self.lake = organs.make_lake(settings, clock=self.clock)
             self.landing = organs.make_landing(settings, self.journal, self.lake, clock=self.clock)
-            self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
-            opened.callback(self._kin.stop)
             self._upkeep = Upkeep(self._retain)
             opened.callback(self._upkeep.stop)
-            self.accounts = organs.open_accounts(settings, clock=self.clock)
-            opened.callback(self.accounts.store.close)
-            if fault := exposure(settings, accounts=self.accounts.in_use):
-                raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
-            accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
-            self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
-            opened.callback(self._accounting.stop)
-            self.scheduler = Scheduler(cores=organs.workers(settings))
-            self._batcher = Batcher(cores=self.scheduler.cores)
-            self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
-            opened.callback(self.pool.close)
-            self.clips = organs.make_clips(
-                settings,
-                journal=self.journal,
-                blobs=self.blobs,
-                lane=self.scheduler.lane,
-                stopped=self._stopping,
-                clock=self.clock,
-            )
-            self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
-            self._witness = DecisionWitness(self.journal, settings.rules)
-            self._decisions = organs.make_decisions(
-                settings, self.journal, complete=self._witness.complete, clock=self.clock
-            )
-            self._decider = Decider(
-                rules,
-                journal=self.journal,
-                decisions=self._decisions,
-                devices=self.devices,
-                people=self.people,
-                clock=self.clock,
-                acceptances=self._acceptances,
-            )
-            sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
-            self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
-            self._gatherings: dict[str, Gathering] = {}
+            self._open_accounts(settings, opened)
+            self._open_computing(settings, opened)
+            self._make_deciding(settings)
             self._opened = opened.pop_all()
+
+    def _open_devices(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What the node commands, and Home Assistant, which commands the node."""
+        broker = organs.make_broker(settings, clock=self.clock)
+        self.devices = organs.make_devices(settings, broker, told=self._tell_safety, clock=self.clock)
+        opened.callback(self.devices.close)
+        self._home_assistant = organs.make_home_assistant(
+            settings,
+            broker,
+            house=self,
+            pipelines=lambda: self.pipelines,
+            repository=self.repository,
+            clock=self.clock,
+        )
+
+    def _open_kinship(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What it is to its children, and what it will need once it has a parent."""
+        self.parenting: Parenting | None = None
+        self._looking: Upkeep | None = None
+        if settings.https:
+            self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
+            opened.callback(self.parenting.close)
+            self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
+            opened.callback(self._looking.stop)
+        self.way: Way | None = None
+        self.links: kin.Links | None = None
+        self.relay: Relay | None = None
+        self.second = SecondOpinion()
+        self._steering: Steering | None = None
+        self._perform: Perform | None = None
+        self._gate = threading.Lock()
+        self._kinship = threading.Lock()
+        self._kin = Upkeep(self._look_at_kin, interval_s=_KIN_S)
+        opened.callback(self._kin.stop)
+
+    def _open_accounts(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """Who may use it, and the log of what they changed."""
+        self.accounts = organs.open_accounts(settings, clock=self.clock)
+        opened.callback(self.accounts.store.close)
+        if fault := exposure(settings, accounts=self.accounts.in_use):
+            raise SettingsError(f"{fault.field}: {fault.problem}", hint=fault.hint, field=fault.field)
+        accounting = Accounting(self.accounts, self.journal, stream=AUDIT, node=settings.node.name)
+        self._accounting = Upkeep(accounting.round, interval_s=EVERY_S)
+        opened.callback(self._accounting.stop)
+
+    def _open_computing(self, settings: Settings, opened: contextlib.ExitStack) -> None:
+        """What shares out the cores, and what takes turns of them beside the pipelines."""
+        self.scheduler = Scheduler(cores=organs.workers(settings))
+        self._batcher = Batcher(cores=self.scheduler.cores)
+        self.pool = Pool(self.scheduler, max_waiting=settings.node.max_waiting, max_wait_s=settings.node.max_wait_s)
+        opened.callback(self.pool.close)
+        self.clips = organs.make_clips(
+            settings,
+            journal=self.journal,
+            blobs=self.blobs,
+            lane=self.scheduler.lane,
+            stopped=self._stopping,
+            clock=self.clock,
+        )
+
+    def _make_deciding(self, settings: Settings) -> None:
+        """What asks the rules, writes down what they decide, and raises alarms."""
+        self._acceptances = {stream: self._acceptances_of(stream) for stream in (EVENTS, READINGS)}
+        self._witness = DecisionWitness(self.journal, settings.rules)
+        self._decisions = organs.make_decisions(
+            settings, self.journal, complete=self._witness.complete, clock=self.clock
+        )
+        self._decider = Decider(
+            self._rules,
+            journal=self.journal,
+            decisions=self._decisions,
+            devices=self.devices,
+            people=self.people,
+            clock=self.clock,
+            acceptances=self._acceptances,
+        )
+        sirens = [name for name, device in settings.devices.items() if isinstance(device, AlarmSettings)]
+        self._alarms = Alarms(self.journal, devices=sirens, clock=self.clock)
 
     def start(self) -> None:
         """Loads the models of the settings, then starts devices, rules and pipelines.
@@ -266,6 +284,8 @@ class Node:
                 self.second.consulting.stop()
             if self.links:
                 self.links.stop()
+            if self.way:
+                self.way.spending.keep()
             if self.landing:
                 self.landing.stop()
             self.journal.close()
@@ -279,6 +299,13 @@ class Node:
             EdgewiseError: It does not work; all is as before.
             ClosedError: The node stops.
         """
+        try:
+            self._take_step(step, wanted)
+        finally:
+            if self._home_assistant:
+                self._home_assistant.follow(self.settings)
+
+    def _take_step(self, step: Step, wanted: Settings) -> None:
         match step.kind:
             case Kind.LOAD:
                 name = organs.model_name(step.name)
@@ -487,41 +514,47 @@ class Node:
         if self.parenting:
             self.parenting.keep()
         with self._kinship:
-            self._begin_links()
-            if self.links and not self._steering and not self._stopping.is_set():
-                handing = self.parenting.handing if self.parenting else None
-                steering = kin.make_steering(self.settings, settling=self._settling, handing=handing, clock=self.clock)
-                if steering:
-                    steering.start()
-                    self._steering = steering
+            if self.way is None and not self._stopping.is_set():
+                self._find_parent()
 
-    def _begin_links(self) -> None:
-        if self.links is None and not self._stopping.is_set():
-            try:
-                links = kin.make_links(
-                    self.settings,
-                    self.journal,
-                    self.blobs,
-                    fetch=self._fetch,
-                    brings=self._brings,
-                    telling=lambda: make_telling(self),
-                    clock=self.clock,
-                )
-            except EdgewiseError as error:
-                logger.warning("nothing goes to the parent: %s", error)
-                return
-            if links:
-                self.links = links
-                links.start()
-                self.second.consulting = kin.make_consulting(self.settings, clock=self.clock)
+    def _find_parent(self) -> None:
+        """Has everything call the parent, once there is one."""
+        try:
+            way = kin.open_way(self.settings, clock=self.clock)
+        except EdgewiseError as error:
+            logger.warning("nothing goes to the parent: %s", error)
+            return
+        if way is None:
+            return
+        self.way = way
+        self._fetch.attach(way.connect, way.spending)
+        self.second.consulting = kin.make_consulting(way, clock=self.clock)
+        self._begin_links(way)
+        handing = self.parenting.handing if self.parenting else None
+        self._steering = kin.make_steering(way, settling=self._settling, handing=handing, clock=self.clock)
+        self._steering.start()
+
+    def _begin_links(self, way: Way) -> None:
+        links = kin.make_links(
+            self.settings,
+            self.journal,
+            self.blobs,
+            way=way,
+            brings=self._brings,
+            telling=make_telling(self),
+            clock=self.clock,
+        )
+        self.links = links
+        links.start()
         self._start_relay()
 
     def _start_relay(self) -> None:
         with self._gate:
-            if self.links and self.relay is None and self._perform and self.settings.parent.may_ask:
+            if self.way and self.relay is None and self._perform and self.settings.parent.may_ask:
                 self.relay = kin.make_relay(
                     self.settings,
                     self._perform,
+                    way=self.way,
                     fleet=self.parenting.fleet if self.parenting else None,
                     clock=self.clock,
                 )
@@ -530,12 +563,12 @@ class Node:
     def _renew_links(self) -> None:
         """Lets records and blobs go up in another way."""
         with self._kinship:
-            links, self.links = self.links, None
-            if links:
-                links.stop()
-                if self.second.consulting:
-                    self.second.consulting.stop()
-                self._begin_links()
+            if self.way is None or self._stopping.is_set():
+                return
+            if self.links:
+                self.links.stop()
+            self.way.spending.bound(self.settings.parent.budget)
+            self._begin_links(self.way)
 
     def _brings(self, node: str) -> bool:
         return self.parenting is not None and self.parenting.fleet.route(node) is not None

@@ -19,14 +19,15 @@ from edgewise import zoo
 from edgewise._lib.clock import Clock, SystemClock
 from edgewise.errors import NotFoundError, SettingsError
 from edgewise.journal.base import StreamSettings, WhenFull
-from edgewise.journal.custody import key_of
+from edgewise.journal.custody import key_at
 from edgewise.lake.base import LakeSettings
 from edgewise.media.mask import Mask
 from edgewise.models.package import load_manifest
 from edgewise.node.kin import link_folder
 from edgewise.node.library import default_cache, session_options
 from edgewise.node.repository import ModelRepository
-from edgewise.node.settings import STREAMS, Settings
+from edgewise.node.settings import Settings
+from edgewise.node.streams import DECISIONS, STREAMS
 from edgewise.pipeline.sources.below import BelowSettings
 
 if TYPE_CHECKING:
@@ -165,8 +166,7 @@ def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
             or (name.startswith(PIPELINE) and name not in gathering)
         )
         if gone:
-            own = balance.node == settings.node.name
-            journal.forget(balance.stream if own else key_of(balance.node, balance.stream), name)
+            journal.forget(key_at(balance.node, balance.stream, own=settings.node.name), name)
 
 
 def read_journal(settings: Settings) -> DiskReader:
@@ -268,6 +268,11 @@ def pipeline_models(settings: Settings) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def models_in_use(settings: Settings) -> list[str]:
+    """Names of the models that the settings list and that pipelines use, each once."""
+    return list(dict.fromkeys([*map(model_name, settings.models), *pipeline_models(settings)]))
+
+
 def model_name(name_or_path: str) -> str:
     """The name of a model that the settings list by name or path."""
     return load_manifest(Path(name_or_path)).name if "/" in name_or_path else name_or_path
@@ -296,12 +301,11 @@ def make_home_assistant(
     memory = data_folder(settings) / "home-assistant.json"
     if broker is None or (settings.home_assistant is None and not memory.exists()):
         return None
-    models = dict.fromkeys([*map(model_name, settings.models), *pipeline_models(settings)])
     return HomeAssistant(
         settings.home_assistant,
         node=settings.node.name,
         house=house,
-        sights=Sights(settings, pipelines=pipelines, repository=repository, models=list(models)),
+        sights=Sights(settings, pipelines=pipelines, repository=repository, models=models_in_use),
         broker=broker,
         memory=memory,
         clock=clock,
@@ -416,7 +420,7 @@ def check_decisions(settings: Settings, journal: Readable) -> Report:
     """Follows the chain of decisions; see ``node.sealing.check``."""
     from edgewise.node.sealing import check
 
-    return check(journal, "decisions", trust_folder(settings))
+    return check(journal, DECISIONS, trust_folder(settings))
 
 
 @contextlib.contextmanager
@@ -458,7 +462,7 @@ def make_decisions(
     from edgewise.node.sealing import SealedStream
 
     data_folder(settings)
-    return SealedStream(journal, "decisions", trust_folder(settings), clock=clock, complete=complete)
+    return SealedStream(journal, DECISIONS, trust_folder(settings), clock=clock, complete=complete)
 
 
 def make_clips(

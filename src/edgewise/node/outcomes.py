@@ -11,12 +11,12 @@ import msgspec
 
 from edgewise.errors import EdgewiseError
 from edgewise.node.inbox import Inbox
+from edgewise.node.streams import EVENTS, READINGS
 from edgewise.pipeline.base import Action, Event, Status
 from edgewise.pipeline.rules import READING, TIME, Fault, Firing
 from edgewise.types import Entry
 
-STREAMS = {READING: "readings", TIME: ""}
-_EVENTS = "events"
+_STREAMS = {READING: READINGS, TIME: ""}  # whatever else is an event
 # Parts of a decision that the node itself made.
 _ALWAYS_TELLABLE = ("rule", "key", "event", "cooldown")
 
@@ -170,7 +170,7 @@ def reference(sample: Event) -> dict[str, Any]:
     """Which record a decision is about, and the clip that shows it; of the clock, which time."""
     clip = sample.body.get("clip")
     return {
-        "stream": STREAMS.get(sample.kind, _EVENTS),
+        "stream": _STREAMS.get(sample.kind, EVENTS),
         "sequence": sample.sequence,
         "kind": sample.kind,
         "source": sample.source,

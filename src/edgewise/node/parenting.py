@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import EdgewiseError, InputError
-from edgewise.fleet.wishes import WishStore
+from edgewise.errors import EdgewiseError
 from edgewise.journal.uploads import Uploads
 from edgewise.link.base import Join, Joined
 from edgewise.link.blobs import BlobIntake
@@ -26,6 +25,7 @@ from edgewise.trust.sessions import Sessions
 if TYPE_CHECKING:
     from edgewise.fleet.reports import ReportBook
     from edgewise.fleet.store import FleetStore
+    from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.reports import Noted, Told
@@ -43,6 +43,7 @@ class Parenting:
     Args:
         folder: Where its authority is kept.
         fleet: Its children.
+        wishes: What is wanted of the nodes below.
         reports: What they told.
         journal: Keeps their records.
         blobs: Keeps what those point to.
@@ -70,6 +71,7 @@ class Parenting:
         folder: Path,
         *,
         fleet: FleetStore,
+        wishes: WishStore,
         reports: ReportBook,
         journal: DiskJournal,
         blobs: BlobStore,
@@ -91,12 +93,13 @@ class Parenting:
             keys=fleet.key,
             revoked=fleet.is_revoked,
         )
-        self.handing = Handing(WishStore(fleet, name=node, clock=clock, epoch=secrets.token_hex(8)))
+        self.handing = Handing(wishes)
         self.relaying = Relaying(clock=clock)
         self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear, spread_s=self._spread_s)
+        self._seen_revision = fleet.revision
         self._forget_strangers()
 
     def nonce(self) -> str:
@@ -111,11 +114,12 @@ class Parenting:
     def told(self, child: str, told: Told) -> Noted:
         """Notes what a child reports."""
         self._hear(child, "")
-        return self.reports.take(child, told, self.fleet, labels=dict(self.fleet.child(child).labels))
+        return self.reports.take(child, told, self.fleet)
 
     def label(self, node: str, changes: Mapping[str, str | None]) -> None:
-        """Changes labels of a child. Errors as ``label``."""
-        label(self.fleet, node, changes)
+        """Changes what is said here about a node below this one. Errors as ``FleetStore.label``."""
+        self.fleet.label(node, changes)
+        self.reports.relabel(self.fleet)
 
     def remove(self, node: str) -> tuple[str, ...]:
         """Revokes a child; or forgets a node further down, until somebody brings it again.
@@ -139,8 +143,11 @@ class Parenting:
 
     def keep(self) -> None:
         """Sees what other processes changed, and keeps what was reported; called every few seconds."""
-        if self.fleet.refresh():
+        self.fleet.refresh()
+        if self.fleet.revision != self._seen_revision:
+            self._seen_revision = self.fleet.revision
             self._forget_strangers()
+            self.reports.relabel(self.fleet)
         try:
             self.reports.keep()
         except EdgewiseError as error:  # they are there, and come again
@@ -174,29 +181,3 @@ def remove(fleet: FleetStore, node: str) -> tuple[str, ...]:
         return fleet.remove(node)
     fleet.release(way, node)
     return (node,)
-
-
-def label(fleet: FleetStore, node: str, changes: Mapping[str, str | None]) -> Mapping[str, str]:
-    """Changes labels of a child; also beside a running node.
-
-    Args:
-        fleet: The children.
-        node: Which.
-        changes: Values by key; None removes one.
-
-    Returns:
-        All its labels.
-
-    Raises:
-        NotFoundError: There is no such node.
-        InputError: It is the child of another node; or a node cannot have these labels.
-    """
-    way = fleet.route(node)
-    if way not in {None, node}:
-        raise InputError(
-            f"{node} is no child of this node; {way} brings it",
-            hint=f"Its labels are kept by its parent: edgewise nodes label {node} … there.",
-            name=node,
-        )
-    wanted = {**fleet.child(node).labels, **changes}
-    return fleet.label(node, {key: value for key, value in wanted.items() if value is not None}).labels

@@ -6,13 +6,15 @@ time that an answer may stand still.
 
 Each request is answered once, or fails with an error that says so. A child is *there* while its poll is open or was
 answered a moment ago. When it goes, what only reads is given to it once more if it comes back soon; everything else
-fails at once, since nobody knows whether it was done.
+fails at once, since nobody knows whether it was done. One whose bytes for the day are used up says so and is asked
+nothing until it has some again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +23,8 @@ import msgspec
 
 from edgewise._lib.clock import Clock
 from edgewise.errors import BusyError, EdgewiseError, UnavailableError
+from edgewise.link.budget import DAY_S
+from edgewise.link.spending import REST_S
 from edgewise.link.work import MAX_PART_BYTES, Asked, Heard, Part, Poll, Work
 
 ANSWER_S = 60.0
@@ -129,6 +133,8 @@ class _Exchange:
         part = self._parts.popleft()
         self._taken.set()
         if part.broken:
+            if part.spent:
+                raise self.line.spent(done=self.asked.method not in _SAFE)
             raise UnavailableError(f"{self.line.child} broke off", node=self.line.child)
         return part
 
@@ -158,21 +164,39 @@ class _Exchange:
 class _Line:
     """What is known of one child."""
 
-    def __init__(self, child: str) -> None:
+    def __init__(self, child: str, clock: Clock) -> None:
         self.child = child
+        self._clock = clock
         self.most = 0
         self.workers = 0
         self.polls = 0  # counts them: the newest is the one that counts
         self.open = False
         self.broken = False
         self.seen_s = float("-inf")
+        self.left: int | None = None
+        self.rests_until_s = float("-inf")
         self.waiting: deque[_Exchange] = deque()
         self.under_way: dict[str, _Exchange] = {}
         self.dropped: list[str] = []
         self.fresh = asyncio.Event()
 
     def is_there(self, now_s: float) -> bool:
-        return self.open or (not self.broken and now_s - self.seen_s < GRACE_S)
+        return self.open or self.rests(now_s) or (not self.broken and now_s - self.seen_s < GRACE_S)
+
+    def rests(self, now_s: float) -> bool:
+        """Whether its bytes are used up, and it comes back later."""
+        return now_s < self.rests_until_s
+
+    def spent(self, *, done: bool = False) -> UnavailableError:
+        """It has no bytes left; ``done`` when the request may have been done all the same."""
+        again_s = DAY_S - self._clock.time_ns() / 1e9 % DAY_S
+        look = "It may have been done: look before you repeat it. " if done else ""
+        return UnavailableError(
+            f"The day's bytes of {self.child} are used up: too few are left for this",
+            hint=f"{look}There are new ones after midnight UTC. The bound: parent.budget in its settings.",
+            node=self.child,
+            retry_after_s=math.ceil(again_s),
+        )
 
 
 class Relaying:
@@ -202,18 +226,22 @@ class Relaying:
     def places(self, child: str) -> int:
         """Requests that keep a child busy: what it computes at once, and one on its way; 0 when it is not there."""
         line = self._lines.get(child)
-        return min(line.most, line.workers + 1) if line and self.is_there(child) else 0
+        if line is None or not self.is_there(child) or line.rests(self._clock.monotonic()):
+            return 0
+        return min(line.most, line.workers + 1)
 
     def check(self, child: str) -> None:
         """Refuses a request that could not be handed on now: before its body is read.
 
         Raises:
-            UnavailableError: The child is not there. Facts: ``node``, ``retry_after_s``.
+            UnavailableError: The child is not there, or has no bytes left today. Facts: ``node``, ``retry_after_s``.
             BusyError: Too many wait for it, or in all.
         """
         line = self._lines.get(child)
         if self._closed or line is None or not line.is_there(self._clock.monotonic()):
             raise _away(child)
+        if line.rests(self._clock.monotonic()):
+            raise line.spent()
         if len(line.waiting) >= MAX_WAITING or self._count >= MAX_REQUESTS or self._held >= MAX_HELD_BYTES:
             raise BusyError(
                 f"{len(line.waiting)} requests wait for {child}", hint="Retry in a moment.", node=child, retry_after_s=1
@@ -227,11 +255,15 @@ class Relaying:
             asked: The request; its ``id`` is replaced.
 
         Raises:
-            UnavailableError: The child is not there, went away, or took too long.
+            UnavailableError: The child is not there, went away, took too long, or has no bytes left for it.
             BusyError: Too many requests wait.
         """
         self.check(child)
         line = self._lines[child]
+        if line.left is not None:
+            if len(asked.body) > line.left:
+                raise line.spent()
+            line.left -= len(asked.body)  # until the next poll tells
         asked = msgspec.structs.replace(asked, id=self._new_id(), within_s=min(asked.within_s, ANSWER_S))
         exchange = _Exchange(asked, line, now_s=self._clock.monotonic())
         self._count += 1
@@ -253,7 +285,7 @@ class Relaying:
 
     async def take(self, child: str, poll: Poll) -> Work:
         """A poll: waits for something to do. Cancelled when the child's connection breaks."""
-        line = self._lines.setdefault(child, _Line(child))
+        line = self._lines.setdefault(child, _Line(child, self._clock))
         self._begin_poll(line, poll)
         number = line.polls
         broken = True
@@ -319,12 +351,16 @@ class Relaying:
     def _begin_poll(self, line: _Line, poll: Poll) -> None:
         now_s = self._clock.monotonic()
         lost = [exchange for identity, exchange in line.under_way.items() if identity not in poll.holding]
-        line.most, line.workers = poll.most, poll.workers
+        line.most, line.workers, line.left = poll.most, poll.workers, poll.left
+        line.rests_until_s = now_s + REST_S + GRACE_S if poll.left == 0 else float("-inf")
         line.polls += 1
         line.open, line.broken, line.seen_s = True, False, now_s
         line.dropped = [identity for identity in poll.holding if identity not in line.under_way]
         for exchange in reversed(lost):  # each goes to the front
             self._lose(exchange, now_s)
+        if line.rests(now_s):
+            for exchange in list(line.waiting):
+                self._fail(exchange, line.spent())
         line.fresh.set()
 
     def _hand_out(self, line: _Line) -> Work:

@@ -45,7 +45,6 @@ def make_telling(node: Node) -> Telling:
         yield from node.journal.standings([key for key in streams if key in up], CONSUMER)
         yield from node.journal.standings([key for key in streams if key not in up], "")
 
-    metered = node.settings.parent.budget.metered
     return Telling(
         report=lambda: make_report(node),
         count=count,
@@ -53,7 +52,7 @@ def make_telling(node: Node) -> Telling:
         alarm=lambda: _alarm(node),
         below=node.parenting.reports if node.parenting else None,
         clock=node.clock,
-        every_s=METERED_EVERY_S if metered else EVERY_S,
+        every_s=lambda: _every_s(node),
     )
 
 
@@ -66,7 +65,7 @@ def make_report(node: Node) -> Report:
         node=node.settings.node.name,
         version=__version__,
         uptime_s=max(0.0, (node.clock.time_ns() - node.started_ns) / 1e9),
-        every_s=METERED_EVERY_S if node.settings.parent.budget.metered else EVERY_S,
+        every_s=_every_s(node),
         clock_ahead_s=links.uplink.clock_ahead_s if links else 0.0,
         pipelines=tuple(_pipelines(node)),
         models=tuple(model.name[:_MOST] for model in node.repository.index() if model.state == "READY")[:_MOST],
@@ -75,6 +74,11 @@ def make_report(node: Node) -> Report:
         journal=JournalReport(totals.bytes, uplink.pending if uplink else 0, totals.dropped),
         link=LinkReport(uplink.link.phase, uplink.link.failures, uplink.used_today) if uplink else LinkReport(),
     )
+
+
+def _every_s(node: Node) -> float:
+    metered = node.settings.parent.budget.metered
+    return METERED_EVERY_S if metered or (node.way and node.way.spending.is_sparing) else EVERY_S
 
 
 def _stays(node: Node, up: Collection[str]) -> dict[str, tuple[int, int]]:

@@ -178,9 +178,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: StateSettings = StateSettings()
 
 
-STREAMS = ("alarms", "events", "decisions", "readings", "audit", "queries")
-
-
 def load(
     file: Path | None = None, *, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
 ) -> Settings:

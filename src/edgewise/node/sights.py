@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgewise.media.images import encode_jpeg
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgewise.node.repository import ModelRepository
     from edgewise.node.settings import Settings
     from edgewise.pipeline.runner import PipelineRunner
+    from edgewise.pipeline.settings import PipelineSettings
 
 
 class Sights:
@@ -24,7 +25,7 @@ class Sights:
         settings: What there is.
         pipelines: Gives the running ones by name.
         repository: The models.
-        models: Names of those that are in use.
+        models: Gives the names of those that are in use with some settings.
 
     Attributes:
         pipelines: Names of all pipelines.
@@ -38,17 +39,25 @@ class Sights:
         *,
         pipelines: Callable[[], Mapping[str, PipelineRunner]],
         repository: ModelRepository,
-        models: list[str],
+        models: Callable[[Settings], Iterable[str]],
     ) -> None:
         self._runners = pipelines
         self._repository = repository
-        self._models = models
+        self._in_use = models
         self._width = settings.home_assistant.snapshot_width if settings.home_assistant else 0
+        self._settings: Mapping[str, PipelineSettings] = {}
+        self.look(settings)
+
+    def look(self, settings: Settings) -> frozenset[str]:
+        """There is something else now; returns the names of pipelines that are gone or others."""
+        before, self._settings = self._settings, settings.pipelines
+        self._models = tuple(self._in_use(settings))
         self.pipelines = tuple(settings.pipelines)
         self.cameras = tuple(
             name for name, each in settings.pipelines.items() if source_class(each.source).gives is Gives.FRAME
         )
         self.kinds = frozenset(rule.on for rule in settings.rules if "." in rule.on and not rule.on.endswith("*"))
+        return frozenset(name for name, each in before.items() if self._settings.get(name) != each)
 
     def picture(self, name: str, after: int) -> tuple[int, bytes] | None:
         """The newest picture of a camera with its number, as JPEG; None when it has none newer than ``after``."""

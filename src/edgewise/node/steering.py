@@ -9,7 +9,7 @@ from edgewise.link.desired import Fetching, Handed, Report, Reporting
 
 if TYPE_CHECKING:
     from edgewise._lib.clock import Clock
-    from edgewise.link.client import Client
+    from edgewise.link.way import Way
     from edgewise.node.handing import Handing
     from edgewise.node.settling import Settling
 
@@ -18,9 +18,7 @@ class Steering:
     """Fetches from the parent and reports to it, in two threads.
 
     Args:
-        node: This node's name.
-        parent: Fingerprint of the parent.
-        connect: Makes a connection to it.
+        way: To the parent.
         settling: Makes this node what is wanted.
         handing: Hands the rest down; None where the node takes no children.
         clock: Time.
@@ -29,23 +27,26 @@ class Steering:
 
     def __init__(
         self,
-        node: str,
+        way: Way,
         *,
-        parent: str,
-        connect: Callable[[], Client],
         settling: Settling,
         handing: Handing | None,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self._node = node
-        self._parent = parent
+        self._node = way.membership.node
+        self._parent = way.membership.fingerprint
         self._settling = settling
         self._handing = handing
         self._fetching = Fetching(
-            connect=connect, position=lambda: settling.position, take=self._take, clock=clock, random=random
+            connect=way.connect,
+            spending=way.spending,
+            position=lambda: settling.position,
+            take=self._take,
+            clock=clock,
+            random=random,
         )
-        self._reporting = Reporting(connect=connect, clock=clock, random=random)
+        self._reporting = Reporting(connect=way.connect, clock=clock, random=random)
 
     def start(self) -> None:
         """Begins; what is known of the nodes below is told anew."""

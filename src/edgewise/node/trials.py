@@ -14,13 +14,13 @@ from edgewise._lib.documents import decode_yaml
 from edgewise.errors import DecodeError, InputError, NotFoundError, RuleError, SettingsError
 from edgewise.node import settings as node_settings
 from edgewise.node.recall import event_of
+from edgewise.node.streams import EVENTS, READINGS
 from edgewise.pipeline.base import Event
 from edgewise.pipeline.kinds import DeviceSettings
 from edgewise.pipeline.rules import Location, Name, RuleEngine, RuleSettings
 from edgewise.pipeline.rules.trial import MAX_RECORDS, Expectation, Recorded
 from edgewise.types import Record
 
-STREAMS = ("events", "readings")
 _PAGE = 1000
 
 
@@ -113,7 +113,7 @@ def read_records(path: Path) -> list[Event]:
 
 def journal_records(journal: Readable, *, from_ns: int, to_ns: int) -> Iterator[Event]:
     """The events and readings of a journal between two times, in the order of time."""
-    pages = [_read(journal, stream, from_ns, to_ns) for stream in STREAMS]
+    pages = [_read(journal, stream, from_ns, to_ns) for stream in (EVENTS, READINGS)]
     return map(event_of, heapq.merge(*pages, key=lambda record: record.time_ns))
 
 

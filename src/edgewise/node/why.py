@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from edgewise.errors import EdgewiseError, NotFoundError
+from edgewise.node.streams import DECISIONS, EVENTS
 from edgewise.node.witness import event_digest, version_of
 from edgewise.pipeline.base import Frame, Observation
 from edgewise.pipeline.catalog import make_transform
@@ -160,7 +161,7 @@ class Explainer:
         return Explanation(event, seen, decisions, same=Verdict.DIFFERENT not in verdicts and not changed)
 
     def _event(self, sequence: int) -> Record:
-        found = self._journal.read("events", after=sequence - 1, limit=1)
+        found = self._journal.read(EVENTS, after=sequence - 1, limit=1)
         if not found or found[0].sequence != sequence:
             raise NotFoundError(
                 f"The journal holds no event {sequence}",
@@ -174,10 +175,10 @@ class Explainer:
         """Decisions about an event, oldest first; all of them fell after it, but for a clock that was set back."""
         found: list[Record] = []
         before = scanned = 0
-        while page := self._journal.read("decisions", before=before, limit=_PAGE, newest_first=True):
+        while page := self._journal.read(DECISIONS, before=before, limit=_PAGE, newest_first=True):
             for record in page:
                 reference = record.body.get("event")
-                if not isinstance(reference, Mapping) or reference.get("stream") != "events":
+                if not isinstance(reference, Mapping) or reference.get("stream") != EVENTS:
                     continue
                 if reference.get("sequence") == sequence:
                     found.append(record)

@@ -5,24 +5,20 @@
     class TestMyCustody(CustodyContract):
         open = MyJournal
 
-``custody_machine`` holds a child and a parent of the same adapter against a simple model, with messages lost, doubled
-and late, and either of them restarted.
+``testing.custody_machine`` holds a child and a parent of the same adapter against a simple model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from edgewise._lib.clock import Clock, ManualClock
+from edgewise._lib.clock import Clock
 from edgewise.errors import ClosedError, ConflictError, InputError, NotFoundError, StorageFullError
 from edgewise.journal.base import (
     Batch,
@@ -34,7 +30,6 @@ from edgewise.journal.base import (
     Standing,
     StreamSettings,
     StreamState,
-    WhenFull,
 )
 from edgewise.journal.blobs import BlobStore
 from edgewise.journal.packed import pack
@@ -411,104 +406,3 @@ def _incompressible(sequence: int, size: int = 900) -> Packed:
     letters = hashlib.shake_256(str(sequence).encode()).digest(2 * size).decode("utf-16-le", errors="ignore")
     text = letters.encode("utf-8", errors="ignore")[: size * 5 // 4].decode("utf-8", errors="ignore")
     return Packed(sequence, sequence, pack([Entry("k", {"x": text}, time_ns=1)]))
-
-
-def custody_machine(open_journal: CustodyOpener, *, durable: bool, when_full: WhenFull = WhenFull.DROP_OLDEST) -> Any:
-    """A child whose stream overflows, a parent with little room, and a wire between them that does what wires do."""
-
-    class Machine(RuleBasedStateMachine):
-        @initialize()
-        def begin(self) -> None:
-            self.folder = tempfile.TemporaryDirectory()
-            self.clock = ManualClock()
-            self.child = self.opened("child")
-            self.parent = self.opened("parent")
-            self.produced: dict[int, int] = {}
-            self.wire: list[Batch] = []
-            self.told: list[int] = []
-
-        def opened(self, node: str) -> CustodyJournal:
-            return open_journal(
-                Path(self.folder.name) / node,
-                node=node,
-                streams={"events": StreamSettings(max_bytes=3000, when_full=when_full)},
-                clock=self.clock,
-                held_bytes=6000,
-            )
-
-        @rule(count=st.integers(1, 5), size=st.sampled_from([0, 100, 900]))
-        def produce(self, count: int, size: int) -> None:
-            first = len(self.produced) + 1
-            made = entries(*range(first, first + count), size=size if count == 1 else 0)
-            for sequence in self.child.append("events", made):
-                self.produced[sequence] = sequence
-
-        @rule(back=st.integers(0, 3), max_bytes=st.sampled_from([1, 500, 100_000]))
-        def send(self, back: int, max_bytes: int) -> None:
-            after = max(0, self.parent.mark("child", "events") - back)
-            self.child.follow("events", LINK)
-            if batch := self.child.give("events", LINK, after=after, max_bytes=max_bytes):
-                self.wire.append(batch)
-
-        @precondition(lambda self: self.wire)
-        @rule(which=st.integers(0, 9), again=st.booleans())
-        def arrive(self, which: int, again: bool) -> None:
-            batch = self.wire[which % len(self.wire)]
-            if not again:
-                self.wire.remove(batch)
-            try:
-                self.parent.take([batch])
-            except (ConflictError, StorageFullError):
-                return
-            self.told.append(batch.last)
-
-        @precondition(lambda self: self.told)
-        @rule(which=st.integers(0, 9))
-        def hear(self, which: int) -> None:
-            self.child.advance("events", LINK, self.told.pop(which % len(self.told)))
-
-        @rule()
-        def deliver(self) -> None:
-            mark = self.parent.mark("child", "events")
-            if mark:
-                self.parent.advance("child/events", "lake", mark)
-
-        @precondition(lambda _: durable)
-        @rule(node=st.sampled_from(["child", "parent"]))
-        def restart(self, node: str) -> None:
-            getattr(self, node).close()
-            setattr(self, node, self.opened(node))
-
-        @invariant()
-        def what_the_parent_has_is_what_was_produced(self) -> None:
-            if mark := self.parent.mark("child", "events"):
-                found = self.parent.read("child/events", limit=10_000)
-                assert [record.body["n"] for record in found] == [record.sequence for record in found]
-                assert found == sorted(found, key=lambda record: record.sequence)
-                assert mark <= len(self.produced)
-
-        @invariant()
-        def everything_is_accounted_for(self) -> None:
-            assert not unbalanced(self.child)
-            assert not unbalanced(self.parent)
-            assert all(standing.balanced for standing in self.child.standings(["events"], LINK))
-
-        @invariant()
-        def the_child_lets_go_only_of_what_it_tells(self) -> None:
-            lost = {
-                sequence
-                for loss in self.child.losses("events")
-                if loss.consumer == LINK
-                for sequence in range(loss.first, loss.last + 1)
-            }
-            kept = {record.sequence for record in self.child.read("events", limit=10_000)}
-            mark = self.parent.mark("child", "events")
-            if self.child.follow("events", LINK):
-                assert set(range(mark + 1, len(self.produced) + 1)) <= lost | kept
-
-        def teardown(self) -> None:
-            for journal in (self.child, self.parent):
-                journal.close()
-            self.folder.cleanup()
-
-    return Machine.TestCase

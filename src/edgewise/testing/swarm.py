@@ -223,7 +223,7 @@ class _SwarmNode:
             count=lambda streams: self.journal.standings(list(streams), CONSUMER),
             ends=lambda: self.uplink.ends() if self.uplink else {},
             clock=clock,
-            every_s=settings.every_s,
+            every_s=lambda: settings.every_s,
         )
         self.uplink = Uplink(
             self.journal,

@@ -12,7 +12,7 @@ import pytest
 
 from edgewise.accounts.permissions import ROUTES, Permission, Role
 from edgewise.errors import SettingsError
-from edgewise.node.node import AUDIT
+from edgewise.node.streams import AUDIT
 from edgewise.testing.accounts import PASSWORD, PEOPLE
 
 if TYPE_CHECKING:

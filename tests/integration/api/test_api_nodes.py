@@ -78,16 +78,26 @@ def test_people_see_the_tree_and_choose_from_it(center: Center) -> None:
     assert center.http.get("/v1/nodes", params={"where": "a=="}).status_code == 400
 
 
-def test_labels_are_changed_where_the_node_joined_and_stand_in_the_audit_log(center: Center) -> None:
+def test_labels_of_any_node_below_are_changed_and_stand_in_the_audit_log(center: Center) -> None:
     center.join("gateway", labels={"site": "hall", "old": "x"})
     center.told("gateway", Report("gateway"), Report("door", parent="gateway"))
     changed = center.http.patch("/v1/nodes/gateway", json={"labels": {"floor": "2", "old": None}}).json()
     assert changed["labels"] == {"site": "hall", "floor": "2"}
-    refused = center.http.patch("/v1/nodes/door", json={"labels": {"a": "b"}})
-    assert refused.status_code == 400
-    assert "gateway brings it" in refused.json()["error"]["message"]
     assert center.http.patch("/v1/nodes/gateway", json={"labels": {"A B": "c"}}).status_code == 400
     assert center.audited("nodes.changed")[-1] == {"node": "gateway", "labels": {"floor": "2", "old": None}}
+    center.told("gateway", Report("door", parent="gateway", labels={"role": "camera", "site": "hall"}))
+    changed = center.http.patch("/v1/nodes/door", json={"labels": {"role": "bell", "site": None}}).json()
+    assert changed["labels"] == {"role": "bell"}
+    assert center.audited("nodes.changed")[0] == {"node": "door", "labels": {"role": "bell", "site": None}}
+    assert (center.names(where="role=bell"), center.names(where="site=hall")) == (["door"], ["gateway"])
+    detail = center.get("/v1/nodes/door")
+    assert detail["node"]["labels"] == detail["report"]["labels"] == {"role": "bell"}
+    assert center.http.put("/v1/labels/role=bell/desired", json={"rules": []}).json()["nodes"] == ["door"]
+    assert center.get("/v1/nodes/door/desired")["document"] == {"rules": []}
+    assert center.http.patch("/v1/nodes/nobody", json={"labels": {"a": "b"}}).status_code == 404
+    center.http.delete("/v1/nodes/door")
+    center.told("gateway", Report("door", parent="gateway", labels={"role": "camera"}))
+    assert center.get("/v1/nodes/door")["node"]["labels"] == {"role": "camera"}  # what was said here went with it
 
 
 def test_a_removed_child_is_out_with_all_it_brought_and_one_further_down_is_forgotten(center: Center) -> None:

@@ -25,7 +25,7 @@ from edgewise.accounts.permissions import ALLOWED, Permission, Role
 from edgewise.api import audit
 from edgewise.api.rest.query import bounds_of
 from edgewise.lake.base import MIB, LakeSettings
-from edgewise.node.node import AUDIT
+from edgewise.node.streams import AUDIT
 from edgewise.testing.accounts import PASSWORD, PEOPLE
 from edgewise.testing.lake import reading, record
 

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from edgewise.node.settings import STREAMS
+from edgewise.node.streams import STREAMS
 from edgewise.types import Entry
 
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 200, np.uint8))[1].tobytes()

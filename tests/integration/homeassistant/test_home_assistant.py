@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgewise.fleet.desired import write
+from edgewise.link.desired import Handed, Wanted
 from edgewise.node.node import Node
 from edgewise.node.settings import load
 from edgewise.pipeline.base import Action, Event, Origin, Reading, Status
@@ -175,6 +178,42 @@ def test_what_leaves_the_settings_leaves_home_assistant(start_node, start_hass) 
     start_node(SETTINGS.replace("  siren: {kind: alarm}\n", ""))
     states = hass.wait(lambda states: states["lock.front"]["state"] == "locked" and "siren.siren" not in states)
     assert "light.hall" in states
+
+
+def test_sources_that_a_parent_adds_changes_and_takes_away_come_and_go_in_home_assistant(
+    start_node, start_hass
+) -> None:
+    node = start_node(f"{SETTINGS}parent: {{may_change: [pipelines]}}\n")
+    revisions = itertools.count(1)
+
+    def wish(**document: Any) -> None:
+        wanted = Wanted("home", "center", next(revisions), write(document))
+        node._settling.take(Handed(f"p.{wanted.revision}", wanted=(wanted,)), parent="")
+
+    def show(light: int) -> None:
+        node.pipeline("porch").source.push(np.full((480, 1280, 3), light, np.uint8))
+
+    hass = start_hass()
+    hass.wait(lambda states: states["lock.front"]["state"] == "locked" and "event.porch_events" in states)
+    show(90)
+    hass.wait(lambda _: hass.ask(picture="camera.porch").get("head") == "ffd8ff")
+    porch = {"source": {"kind": "upload"}}
+    wish(pipelines={"porch": porch, "boiler": {"source": {"kind": "readings"}}, "yard": porch})
+    hass.wait(lambda states: {"event.boiler_events", "camera.yard", "binary_sensor.yard_activity"} <= states.keys())
+    node.accept_readings([Reading("boiler", 1, node.clock.time_ns(), {"temperature": 61.5})])
+    hass.wait(lambda states: states["sensor.boiler_temperature"]["state"] == "61.5")
+    node.accept(Event("motion.started", "boiler", node.clock.time_ns(), {}))
+    hass.wait(lambda states: states["event.boiler_events"].get("event_type") == "motion.started")
+    size = hass.ask(picture="camera.porch")["bytes"]
+    wish(pipelines={"porch": {**porch, "weight": 2}})
+    states = hass.wait(lambda states: "event.yard_events" not in states and "event.boiler_events" not in states)
+    assert not [name for name in states if "boiler" in name or "yard" in name]
+    hass.wait(lambda _: [each.weight for each in node.settings.pipelines.values()] == [2])
+    node.pipeline("porch").source.push(np.random.default_rng(1).integers(0, 255, (480, 1280, 3), np.uint8))
+    hass.wait(lambda _: hass.ask(picture="camera.porch")["bytes"] > 2 * size)  # the new pipeline counts from 1 again
+    assert hass.ask()["lock.front"]["state"] == "locked"
+    assert "WARNING" not in hass.log()
+    assert "ERROR" not in hass.log()
 
 
 def test_a_node_that_is_no_longer_to_be_shown_is_taken_out_whole(start_node, start_hass) -> None:

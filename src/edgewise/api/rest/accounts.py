@@ -15,7 +15,7 @@ from edgewise.accounts.store import MAX_TOKEN_NAME, MAX_TOKEN_S, AccountStore, T
 from edgewise.api.rest.context import Context, Injected, blocking, caller, note
 from edgewise.api.rest.events import MAX_LIMIT, SEQUENCE_MAX, EventList, page_of
 from edgewise.errors import ForbiddenError, InputError
-from edgewise.node.node import AUDIT
+from edgewise.node.streams import AUDIT
 
 _TAGS = ["accounts"]
 # Unless told otherwise a token lasts a year: long for a device that nobody looks after, and not for ever.

@@ -14,6 +14,7 @@ from edgewise.api.rest.context import Context, Injected, blocking
 from edgewise.api.rest.ranges import send_file
 from edgewise.errors import ConflictError, NotFoundError
 from edgewise.node.clips import FAILED, LOST, RECORDED, ClipFacts
+from edgewise.node.streams import EVENTS
 
 _TAGS = ["clips"]
 _KINDS = {RECORDED, FAILED, LOST}
@@ -45,7 +46,7 @@ def list_clips(
     found = [] if before else _running(context, source)
     scanned = 0
     while scanned < _MAX_SCANNED:
-        records = context.node.journal.read("events", before=before, limit=_PAGE, newest_first=True)
+        records = context.node.journal.read(EVENTS, before=before, limit=_PAGE, newest_first=True)
         for record in records:
             before = record.sequence
             if record.kind in _KINDS and source in ("", record.body.get("source")):

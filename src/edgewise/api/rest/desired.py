@@ -41,7 +41,7 @@ class DesiredDocument(msgspec.Struct, frozen=True):
 
 
 class LabelDocument(msgspec.Struct, frozen=True):
-    """What all children with a label are to have, below what is set for each of them; ``nodes`` are those of now."""
+    """What all nodes below with a label are to have, under what is set for each of them; ``nodes`` are those of now."""
 
     label: str
     document: dict[str, Any]
@@ -102,7 +102,7 @@ def read_state(name: FromPath[str], context: Injected) -> NodeState:
 @get("/v1/labels/{label:str}/desired", tags=_TAGS)
 @blocking
 def read_label(label: FromPath[str], context: Injected) -> LabelDocument:
-    """What all children with a label (`KEY=VALUE`) are to have."""
+    """What all nodes below with a label (`KEY=VALUE`) are to have."""
     wishes = _wishes(context)
     return LabelDocument(label, read(wishes.of_label(label)), wishes.labelled(label))
 
@@ -112,7 +112,7 @@ def read_label(label: FromPath[str], context: Injected) -> LabelDocument:
 def set_label(
     label: FromPath[str], data: JSONBody[dict[str, Any]], context: Injected, request: Request[Any, Any, Any]
 ) -> LabelDocument:
-    """Sets what all children with a label are to have, those that join later too. `{}` takes it back."""
+    """Sets what all nodes below with a label are to have, also those that get it later. `{}` takes it back."""
     document = check(data)
     nodes = _wishes(context).set_label(label, document)
     note(request, label=label, digest=digest_of(write(document)), sections=sorted(document))

@@ -15,8 +15,8 @@ from edgewise.accounts.permissions import Permission
 from edgewise.api.rest.context import Context, Injected, blocking, require
 from edgewise.errors import InputError, NotFoundError
 from edgewise.journal.base import Loss
-from edgewise.journal.custody import key_of
-from edgewise.node.node import ADMINS_STREAMS
+from edgewise.journal.custody import key_at
+from edgewise.node.streams import ADMINS_STREAMS
 from edgewise.types import Record
 
 _TAGS = ["events"]
@@ -77,12 +77,11 @@ def list_events(
     the permission ``admin``.
     """
     _require(request, stream, context)
-    if node not in {"", context.node.settings.node.name}:
-        if not context.node.journal.mark(node, stream):
-            return EventList([], next_before=0)
-        key = key_of(node, stream)
-        return page_of(context, key, after=after, before=before, limit=limit, kind=kind)
-    return page_of(context, stream, after=after, before=before, limit=limit, kind=kind)
+    own = context.node.settings.node.name
+    if node not in {"", own} and not context.node.journal.mark(node, stream):
+        return EventList([], next_before=0)
+    key = key_at(node or own, stream, own=own)
+    return page_of(context, key, after=after, before=before, limit=limit, kind=kind)
 
 
 def page_of(context: Context, stream: str, *, after: int, before: int, limit: int, kind: str) -> EventList:

@@ -27,6 +27,7 @@ MAX_NODES_LIMIT = 1000
 _MAX_BELOW = 1000
 _MAX_LINES = 10_000
 _Name = Annotated[str, Meta(max_length=64)]
+_Word = Annotated[str, Meta(max_length=256)]
 _Labels = Annotated[dict[Label, Label], Meta(max_length=MAX_LABELS)]
 
 
@@ -90,9 +91,9 @@ class NodeDetail(msgspec.Struct, frozen=True):
 
 
 class NodeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Labels that a child is to have: those named are set, or removed where the value is null; others stay."""
+    """Labels that a node is to have: those named are set, or removed where the value is null; others stay."""
 
-    labels: Annotated[dict[Label, Label | None], Meta(max_length=2 * MAX_LABELS)]
+    labels: Annotated[dict[_Word, _Word | None], Meta(max_length=2 * MAX_LABELS)]
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -237,7 +238,9 @@ def read_node(name: FromPath[str], context: Injected) -> NodeDetail:
 def change_node(
     name: FromPath[str], data: JSONBody[NodeChange], context: Injected, request: Request[Any, Any, Any]
 ) -> NodeSummary:
-    """Changes the labels of a child. Those of a node further down are its own parent's to change."""
+    """Changes the labels of a node below this one. What is said here counts over what nodes further down say of it, key
+    by key; also that a key is not there.
+    """
     note(request, node=name, labels=data.labels)
     _parenting(context, name).label(name, data.labels)
     return _summary(_state(name, _census(context), context), root=context.node.settings.node.name)

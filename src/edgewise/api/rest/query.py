@@ -34,7 +34,7 @@ from edgewise.api.wire import Receive
 from edgewise.errors import InputError, NotFoundError, StorageFullError
 from edgewise.lake.asking import MAX_SQL
 from edgewise.lake.base import MIB, Format, LakeSettings, Limits, Result, Stop, Table
-from edgewise.node.node import ADMINS_STREAMS
+from edgewise.node.streams import ADMINS_STREAMS
 
 T = TypeVar("T")
 

@@ -123,6 +123,9 @@ export const getNodes = ({ where }, signal) => request("GET", `/v1/nodes${query(
 /** @param {string} name @param {AbortSignal} [signal] */
 export const getNode = (name, signal) => request("GET", `/v1/nodes/${segment(name)}`, { signal });
 
+/** @param {string} name @param {Object<string, string | null>} labels Null removes one; others stay. */
+export const changeNode = (name, labels) => request("PATCH", `/v1/nodes/${segment(name)}`, { json: { labels } });
+
 /** @param {string} name */
 export const removeNode = (name) => request("DELETE", `/v1/nodes/${segment(name)}`);
 

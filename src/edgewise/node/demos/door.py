@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise.errors import ClosedError
-from edgewise.node.decider import DECISIONS, EVENTS
+from edgewise.node.streams import DECISIONS, EVENTS
 from edgewise.zoo.catalog import File
 from edgewise.zoo.origins.base import Origin
 from edgewise.zoo.sources import Sources

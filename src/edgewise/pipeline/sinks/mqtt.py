@@ -117,7 +117,8 @@ class Broker:
         self._client: paho.Client | None = None
         self._connected = False
         self.problem = ""
-        self._acknowledged: dict[int, int] = {}
+        self._acknowledged: dict[int, tuple[int, int]] = {}
+        self._acknowledgements = 0
         self._stopping = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name="mqtt", daemon=True)
@@ -158,6 +159,14 @@ class Broker:
             return False
         client.publish(topic, payload, qos=qos, retain=retain)
         return True
+
+    def deliver(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Says something that is no command; returns whether the broker has taken it. Waits for that, not for long."""
+        client = self._client
+        if client is None or not self._connected:
+            return False
+        reason = self._published(client, topic, payload, None, _ANSWER_S, retain=retain)
+        return reason is not None and reason < 0x80
 
     def start(self) -> None:
         """Starts connecting."""
@@ -205,13 +214,27 @@ class Broker:
             raise UnavailableError(f"The MQTT broker refused the command to {topic} (reason {reason})", sent=False)
 
     def _published(
-        self, client: paho.Client, topic: str, payload: bytes, properties: Any, timeout_s: float
+        self,
+        client: paho.Client,
+        topic: str,
+        payload: bytes,
+        properties: Any,
+        timeout_s: float,
+        *,
+        retain: bool = False,
     ) -> int | None:
         """The broker's reason code; None when it did not acknowledge in time, or is gone."""
-        info = client.publish(topic, payload, qos=_QOS, retain=False, properties=properties)
+        before = self._acknowledgements
+        info = client.publish(topic, payload, qos=_QOS, retain=retain, properties=properties)
+
+        def reason() -> int | None:
+            # Packet identifiers come again after 65,535 messages: that of an earlier one says nothing of this one.
+            count, code = self._acknowledged.get(info.mid, (0, 0))
+            return code if count > before else None
+
         with self._changed:
-            self._changed.wait_for(lambda: info.mid in self._acknowledged or self._client is not client, timeout_s)
-            return self._acknowledged.pop(info.mid, None) if self._client is client else None
+            self._changed.wait_for(lambda: reason() is not None or self._client is not client, timeout_s)
+            return reason() if self._client is client else None
 
     def _properties(self, key: str, expires_ns: int, left_s: float) -> Any:
         from paho.mqtt.packettypes import PacketTypes
@@ -300,7 +323,8 @@ class Broker:
         _hurry(client)
         with self._changed:
             if client is self._client:
-                self._acknowledged[mid] = int(reason.value)
+                self._acknowledgements += 1
+                self._acknowledged[mid] = self._acknowledgements, int(reason.value)
                 self._changed.notify_all()
 
     def _set_connected(self, client: paho.Client | None) -> None:

@@ -44,24 +44,7 @@ export function Dialog({ title, onClose, wide = false, children }) {
 }
 
 /**
- * Asks before something that cannot be undone.
- *
- * @param {{title: string, text: string, action: string, onConfirm: () => void, onClose: () => void}} props
- */
-export function Confirm({ title, text, action, onConfirm, onClose }) {
-  return html`
-    <${Dialog} title=${title} onClose=${onClose}>
-      <p>${text}</p>
-      <div class="dialog-actions">
-        <button type="button" class="button" onClick=${onClose}>${t("action.cancel")}</button>
-        <button type="button" class="button button-danger" onClick=${onConfirm}>${action}</button>
-      </div>
-    <//>
-  `;
-}
-
-/**
- * Asks before something is removed, removes it, and says so, or why not.
+ * Asks before something is removed, which cannot be undone; removes it, and says so, or why not.
  *
  * @param {{title: string, text: string, action: string, remove: () => Promise<unknown>, removed: string, onDone: () => void, onClose: () => void}} props
  *   `removed` is said afterwards; `onDone` is called also when it did not work.
@@ -77,5 +60,13 @@ export function Removal({ title, text, action, remove, removed, onDone, onClose 
     onClose();
     onDone();
   };
-  return html`<${Confirm} title=${title} text=${text} action=${action} onConfirm=${confirmed} onClose=${onClose} />`;
+  return html`
+    <${Dialog} title=${title} onClose=${onClose}>
+      <p>${text}</p>
+      <div class="dialog-actions">
+        <button type="button" class="button" onClick=${onClose}>${t("action.cancel")}</button>
+        <button type="button" class="button button-danger" onClick=${confirmed}>${action}</button>
+      </div>
+    <//>
+  `;
 }

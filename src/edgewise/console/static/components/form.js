@@ -30,6 +30,25 @@ export function Submit({ label, busy, disabled, onClose }) {
   `;
 }
 
+/** @param {{id: string, label: string, hint: string, value: string, onInput: (value: string) => void}} props */
+export function TextField({ id, label, hint, value, onInput }) {
+  return html`
+    <div class="field">
+      <label for=${id}>${label}</label>
+      <input
+        id=${id}
+        maxlength="2100"
+        autocomplete="off"
+        autocapitalize="none"
+        spellcheck=${false}
+        value=${value}
+        onInput=${(event) => onInput(event.target.value)}
+      />
+      <p class="field-hint">${hint}</p>
+    </div>
+  `;
+}
+
 /**
  * A password to be chosen, with what is asked of one.
  *

@@ -4,7 +4,8 @@ import { createJoinToken } from "../api.js";
 import { html, useId, useState } from "../html.js";
 import { t } from "../i18n/index.js";
 import { Dialog } from "./dialog.js";
-import { Submit, useSubmit } from "./form.js";
+import { Submit, TextField, useSubmit } from "./form.js";
+import { labelsOf } from "./labels-dialog.js";
 import { SecretDialog } from "./secret.js";
 import { ErrorNotice } from "./states.js";
 
@@ -19,7 +20,7 @@ export function InviteDialog({ onClose }) {
   const [lasting, setLasting] = useState("hour");
   const [made, setMade] = useState(null);
   const { busy, error, submit } = useSubmit(async () => {
-    setMade(await createJoinToken({ name: name.trim(), labels: parsed(labels), valid_s: LASTING[lasting] }));
+    setMade(await createJoinToken({ name: name.trim(), labels: labelsOf(labels), valid_s: LASTING[lasting] }));
   });
   if (made) {
     return html`<${SecretDialog} title=${t("invite.command")} text=${t("invite.once")} secret=${commandOf(made)} onClose=${onClose} />`;
@@ -29,7 +30,7 @@ export function InviteDialog({ onClose }) {
       <form onSubmit=${submit}>
         <p class="muted small invite-lead">${t("invite.explained")}</p>
         <${TextField} id=${ids.name} label=${t("invite.name")} hint=${t("invite.name.hint")} value=${name} onInput=${setName} />
-        <${TextField} id=${ids.labels} label=${t("nodes.labels")} hint=${t("invite.labels.hint")} value=${labels} onInput=${setLabels} />
+        <${TextField} id=${ids.labels} label=${t("nodes.labels")} hint=${t("nodes.labels.hint")} value=${labels} onInput=${setLabels} />
         <div class="field">
           <label for=${ids.lasting}>${t("tokens.lasting")}</label>
           <select id=${ids.lasting} value=${lasting} onChange=${(event) => setLasting(event.target.value)}>
@@ -43,37 +44,8 @@ export function InviteDialog({ onClose }) {
   `;
 }
 
-/** @param {{id: string, label: string, hint: string, value: string, onInput: (value: string) => void}} props */
-function TextField({ id, label, hint, value, onInput }) {
-  return html`
-    <div class="field">
-      <label for=${id}>${label}</label>
-      <input
-        id=${id}
-        maxlength="512"
-        autocomplete="off"
-        autocapitalize="none"
-        spellcheck=${false}
-        value=${value}
-        onInput=${(event) => onInput(event.target.value)}
-      />
-      <p class="field-hint">${hint}</p>
-    </div>
-  `;
-}
-
 /** @param {{text: string, port: number}} made */
 function commandOf(made) {
   const parent = Object.assign(new URL(location.origin), { protocol: "https:", port: String(made.port) });
   return `edgewise join ${parent.origin} ${made.text}`;
 }
-
-/** @param {string} text `site=hall, role=camera` @returns {Object<string, string>} */
-const parsed = (text) =>
-  Object.fromEntries(
-    text
-      .split(",")
-      .map((term) => term.trim())
-      .filter(Boolean)
-      .map((term) => [term.split("=")[0].trim(), term.split("=").slice(1).join("=").trim()]),
-  );

@@ -7,13 +7,17 @@ import { reasonWords, seenWords } from "../pages/nodes.js";
 import { useResource } from "../resource.js";
 import { lookOf, sentenceOf } from "./event-words.js";
 import { Icon } from "./icon.js";
+import { wordsOf } from "./labels-dialog.js";
 import { Loaded } from "./states.js";
 
 const EVERY_MS = 5000;
 const EVENTS = 8;
 
-/** @param {{name: string, onRemove?: (name: string) => void}} props `onRemove` for those who may. */
-export function NodeDetail({ name, onRemove }) {
+/**
+ * @param {{name: string, onLabel?: (node: import("../pages/nodes.js").NodeSummary) => void, onRemove?: (name: string) => void}} props
+ *   `onLabel` and `onRemove` for those who may.
+ */
+export function NodeDetail({ name, onLabel, onRemove }) {
   const detail = useResource((signal) => getNode(name, signal), { everyMs: EVERY_MS });
   const events = useResource((signal) => getEvents({ stream: "events", node: name, limit: EVENTS }, signal), { everyMs: EVERY_MS });
   return html`
@@ -27,6 +31,9 @@ export function NodeDetail({ name, onRemove }) {
     <${Loaded} resource=${events}>${(value) => html`<${Newest} events=${value.events} />`}<//>
     ${onRemove &&
     html`<div class="dialog-actions">
+      <button type="button" class="button" disabled=${!detail.value} onClick=${() => onLabel(detail.value.node)}>
+        <${Icon} name="edit" />${t("nodes.label")}
+      </button>
       <button type="button" class="button" onClick=${() => onRemove(name)}>
         <${Icon} name="trash" />${t("nodes.remove")}
       </button>
@@ -54,7 +61,7 @@ function Facts({ node, report, below }) {
   const facts = [
     ["nodes.parent", node.parent],
     ["nodes.lastSeen", seenWords(node.age_s)],
-    ["nodes.labels", Object.entries(node.labels).map(([key, value]) => `${key}=${value}`).join(", ")],
+    ["nodes.labels", wordsOf(node.labels).join(", ")],
     ["nodes.joined", node.joined_ns ? formatDay(node.joined_ns) : ""],
     ["nodes.below", below.join(", ")],
     ...(report ? reported(report) : []),

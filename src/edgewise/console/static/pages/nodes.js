@@ -1,14 +1,14 @@
 /** Nodes: the tree below this one, how each node is, and letting others join. */
 
 import { getNodes, removeNode } from "../api.js";
-import { Confirm, Dialog } from "../components/dialog.js";
+import { Dialog, Removal } from "../components/dialog.js";
 import { Icon } from "../components/icon.js";
 import { InviteDialog } from "../components/invite-dialog.js";
+import { LabelsDialog, wordsOf } from "../components/labels-dialog.js";
 import { NodeDetail } from "../components/node-detail.js";
 import { Page } from "../components/page.js";
 import { Sparkline } from "../components/sparkline.js";
 import { Empty, Loaded } from "../components/states.js";
-import { showError, showToast } from "../components/toast.js";
 import { html, useId, useState } from "../html.js";
 import { formatBytes, formatDuration, formatNumber, t } from "../i18n/index.js";
 import { useResource } from "../resource.js";
@@ -39,15 +39,14 @@ export function NodesPage() {
   const nodes = useResource((signal) => getNodes({ where }, signal), { everyMs: EVERY_MS, key: where });
   const [inviting, setInviting] = useState(false);
   const [shown, setShown] = useState("");
+  const [labelled, setLabelled] = useState(null);
   const [removed, setRemoved] = useState("");
-  const remove = async () => {
-    try {
-      await removeNode(removed);
-      showToast(t("nodes.removed", { name: removed }));
-    } catch (error) {
-      showError(error);
-    }
-    setRemoved("");
+  const askLabels = (node) => {
+    setShown("");
+    setLabelled(node);
+  };
+  const endLabels = () => {
+    setLabelled(null);
     nodes.reload();
   };
   const askRemove = (name) => {
@@ -77,14 +76,17 @@ export function NodesPage() {
       ${inviting && html`<${InviteDialog} onClose=${() => setInviting(false)} />`}
       ${shown &&
       html`<${Dialog} title=${shown} onClose=${() => setShown("")} wide>
-        <${NodeDetail} name=${shown} onRemove=${admin ? askRemove : undefined} />
+        <${NodeDetail} name=${shown} ...${admin ? { onLabel: askLabels, onRemove: askRemove } : {}} />
       <//>`}
+      ${labelled && html`<${LabelsDialog} node=${labelled} onDone=${endLabels} onClose=${endLabels} />`}
       ${removed &&
-      html`<${Confirm}
+      html`<${Removal}
         title=${t("nodes.remove.title", { name: removed })}
         text=${t("nodes.remove.text")}
         action=${t("nodes.remove")}
-        onConfirm=${remove}
+        remove=${() => removeNode(removed)}
+        removed=${t("nodes.removed", { name: removed })}
+        onDone=${nodes.reload}
         onClose=${() => setRemoved("")}
       />`}
     <//>
@@ -169,7 +171,7 @@ function Tree({ root, nodes, onShow }) {
 /** @param {{node: NodeSummary, onShow: (name: string) => void}} props */
 function NodeRow({ node, onShow }) {
   const reason = node.reasons[0];
-  const labels = Object.entries(node.labels);
+  const labels = wordsOf(node.labels);
   return html`
     <button type="button" class="node-row" data-status=${node.status} onClick=${() => onShow(node.name)}>
       <span class="dot" data-status=${node.status}></span>
@@ -178,7 +180,7 @@ function NodeRow({ node, onShow }) {
         <span class="muted small">${t(`node.${node.status}`)} · ${seenWords(node.age_s)}${reason && ` · ${reasonWords(reason)}`}</span>
         ${labels.length > 0 &&
         html`<span class="chips">
-          ${labels.map(([key, value]) => html`<span key=${key} class="chip">${key}=${value}</span>`)}
+          ${labels.map((label) => html`<span key=${label} class="chip">${label}</span>`)}
         </span>`}
       </span>
       <span class="node-figure node-version">${node.version}</span>
