@@ -40,6 +40,7 @@ class Child(msgspec.Struct, frozen=True):
         journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
         labels: What was noted about it when it was invited.
         joined_ns: When it joined, nanoseconds since the Unix epoch.
+        authority: The fingerprint that it last proved itself to; empty while this node has had one authority alone.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Child(msgspec.Struct, frozen=True):
     journal: str
     labels: Mapping[str, str]
     joined_ns: int
+    authority: str = ""
 
 
 class FleetStore:
@@ -301,6 +303,16 @@ class FleetStore:
             self._keep_in_mind(changed)
         return changed
 
+    def note_authorities(self, shown: Mapping[str, str]) -> None:
+        """Notes which authority children take this node for: fingerprints by name. Those that are gone are passed
+        over.
+        """
+        with self._changing():
+            for name, authority in shown.items():
+                if known := self._children.get(name):
+                    self._state.execute(_SQL["set_authority"], name=name, authority=authority)
+                    self._keep_in_mind(msgspec.structs.replace(known, authority=authority))
+
     def label(self, child: str, labels: Mapping[str, str]) -> Child:
         """Notes other labels about a child, in place of those it had.
 
@@ -381,8 +393,8 @@ class FleetStore:
 
 
 def _child(row: Row) -> Child:
-    name, key, rotations, journal, labels, joined_ns = row
-    return Child(name, key, int(rotations), journal, _labels(labels), int(joined_ns))
+    name, key, rotations, journal, labels, joined_ns, authority = row
+    return Child(name, key, int(rotations), journal, _labels(labels), int(joined_ns), authority)
 
 
 def _invitation(row: Row) -> Invitation:

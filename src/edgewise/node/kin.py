@@ -6,12 +6,12 @@ import contextlib
 import functools
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import ConflictError, SettingsError
+from edgewise.errors import ConflictError, NotFoundError, SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgewise.link.consult import Consulting
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
-    from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.membership import Bond, LinkFolder, Membership
     from edgewise.link.relay import Perform, Relay
     from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
@@ -42,6 +42,34 @@ def link_folder(settings: Settings) -> LinkFolder:
     from edgewise.link.membership import LinkFolder
 
     return LinkFolder(Path(settings.node.data) / "link")
+
+
+def bond_of(settings: Settings) -> Bond | None:
+    """Which parent the node calls, as its disk says now; None for none."""
+    membership = link_folder(settings).membership
+    return membership.bond if membership else None
+
+
+def settle_parent(settings: Settings, journal: DiskJournal, blobs: BlobStore, wishes: WishStore | None) -> None:
+    """Forgets what is true of a parent alone that was left since: what it has of records and blobs, and what it wanted
+    of the nodes below. Nothing may go to a parent meanwhile. What a crash cuts off is done by the next call.
+    """
+    from edgewise.link.desired import Handed
+    from edgewise.link.uplink import CONSUMER
+    from edgewise.node import organs
+
+    folder = link_folder(settings)
+    bond = bond_of(settings)
+    parent, before = bond.parent if bond else "", folder.settled
+    if parent == before:
+        return
+    if before is not None or not parent:  # an earlier release noted nothing, and went on with the parent it had
+        organs.forget(journal, lambda consumer: consumer == CONSUMER, node=settings.node.name)
+        blobs.forget_upstream()
+        if wishes:
+            wishes.take(Handed("", whole=True), but=settings.node.name)
+    if before is not None or parent:
+        folder.settle(parent)
 
 
 def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
@@ -74,7 +102,7 @@ def make_settling(settings: Settings, *, clock: Clock) -> Settling:
 
     organs.data_folder(settings)
     membership = link_folder(settings).membership
-    parent = membership.fingerprint if membership else ""
+    parent = membership.identity if membership else ""
     return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)
 
 
@@ -88,7 +116,7 @@ def make_steering(settings: Settings, *, settling: Settling, handing: Handing | 
         return None
     return Steering(
         settings.node.name,
-        parent=membership.fingerprint,
+        parent=membership.identity,
         connect=functools.partial(folder.client, membership, folder.credentials(membership)),
         settling=settling,
         handing=handing,
@@ -152,8 +180,15 @@ def authority_folder(settings: Settings) -> Path:
     return Path(settings.node.data) / "authority"
 
 
-def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *, clock: Clock) -> Parenting:
-    """What the node is to its children."""
+def make_parenting(
+    settings: Settings,
+    journal: DiskJournal,
+    blobs: BlobStore,
+    *,
+    record: Callable[[str, Mapping[str, Any]], None],
+    clock: Clock,
+) -> Parenting:
+    """What the node is to its children; ``record`` writes what changes into the audit log."""
     from edgewise.node.parenting import Parenting
 
     with contextlib.ExitStack() as opened:
@@ -169,6 +204,7 @@ def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *
             blobs=blobs,
             receiving=Path(settings.node.data) / "journal" / "receiving",
             node=settings.node.name,
+            record=record,
             clock=clock,
         )
         opened.pop_all()
@@ -188,6 +224,25 @@ def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
     finally:
         journal.close()
     return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
+
+
+def change_key(settings: Settings) -> Membership:
+    """Gives the node another key towards its parent, also while it runs. Errors as ``LinkFolder.change_key``.
+
+    Raises:
+        NotFoundError: It has no parent.
+    """
+    from edgewise.node import organs
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        raise NotFoundError("This node is nobody's child", hint="First: edgewise join URL TOKEN", kind="parent")
+    changed = folder.change_key(membership)
+    what = {"parent": membership.parent, "key": changed.key, "changes": changed.changes}
+    with contextlib.closing(organs.open_account_store(settings)) as store:
+        organs.leave_change(store, settings, "key.changed", what)
+    return membership
 
 
 def make_fetch(clock: Clock) -> BlobFetch:

@@ -47,6 +47,7 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgewise.link.membership import Bond
     from edgewise.link.relay import Perform, Relay
     from edgewise.models.model import Model
     from edgewise.node.parenting import Parenting
@@ -144,8 +145,12 @@ class Node:
             organs.forget_consumers(settings, self.journal)
             self.parenting: Parenting | None = None
             if settings.https:
-                self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
+                self.parenting = kin.make_parenting(
+                    settings, self.journal, self.blobs, record=self.record_change, clock=self.clock
+                )
                 opened.callback(self.parenting.close)
+            self._bond: Bond | None = None
+            self._settle_parent()
             self.links: kin.Links | None = None
             self.relay: Relay | None = None
             self.second = SecondOpinion()
@@ -486,6 +491,7 @@ class Node:
         if self.parenting:
             self.parenting.keep()
         with self._kinship:
+            self._part()
             self._begin_links()
             if self.links and not self._steering and not self._stopping.is_set():
                 handing = self.parenting.handing if self.parenting else None
@@ -493,6 +499,39 @@ class Node:
                 if steering:
                     steering.start()
                     self._steering = steering
+
+    def _part(self) -> None:
+        """Ends what goes to a parent that was left, or is called in another way now."""
+        try:
+            bond = kin.bond_of(self.settings)
+        except EdgewiseError as error:  # nothing is known of another
+            logger.warning("whose child this node is cannot be read: %s %s", error, error.hint)
+            return
+        before = self._bond
+        if bond == before or self._stopping.is_set():
+            return
+        if before:
+            self._end_links()
+            if bond is None or bond.parent != before.parent:
+                logger.info("the parent was left: nothing goes there any more")
+                self._settling.part()
+        self._settle_parent()
+        self._bond = bond
+
+    def _end_links(self) -> None:
+        steering, self._steering = self._steering, None
+        with self._gate:
+            relay, self.relay = self.relay, None
+        consulting, self.second.consulting = self.second.consulting, None
+        links, self.links = self.links, None
+        self._fetch.detach()
+        for each in (steering, relay, consulting, links):
+            if each:
+                each.stop()
+
+    def _settle_parent(self) -> None:
+        wishes = self.parenting.handing.wishes if self.parenting else None
+        kin.settle_parent(self.settings, self.journal, self.blobs, wishes)
 
     def _begin_links(self) -> None:
         if self.links is None and not self._stopping.is_set():

@@ -149,24 +149,29 @@ def open_cipher(settings: Settings) -> Cipher | None:
 
 
 def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
-    """Forgets consumers that the settings no longer name, so that nothing waits for them: a parent that was left, a
-    lake that is not kept any more, pipelines that are gone. Should one come back, its other side knows how far it got.
+    """Forgets consumers that the settings no longer name, so that nothing waits for them: a lake that is not kept any
+    more, pipelines that are gone. Should one come back, its other side knows how far it got.
     """
     gathering = {
         f"{PIPELINE}{name}"
         for name, pipeline in settings.pipelines.items()
         if isinstance(pipeline.source, BelowSettings)
     }
+    forget(
+        journal,
+        lambda name: (
+            (name == "lake" and settings.lake is None) or (name.startswith(PIPELINE) and name not in gathering)
+        ),
+        node=settings.node.name,
+    )
+
+
+def forget(journal: DiskJournal, gone: Callable[[str], bool], *, node: str) -> None:
+    """Forgets the consumers of a node's journal of whose names ``gone`` is true."""
     for balance in journal.audit():
-        name = balance.consumer
-        gone = (
-            (name == "parent" and link_folder(settings).membership is None)
-            or (name == "lake" and settings.lake is None)
-            or (name.startswith(PIPELINE) and name not in gathering)
-        )
-        if gone:
-            own = balance.node == settings.node.name
-            journal.forget(balance.stream if own else key_of(balance.node, balance.stream), name)
+        if gone(balance.consumer):
+            own = balance.node == node
+            journal.forget(balance.stream if own else key_of(balance.node, balance.stream), balance.consumer)
 
 
 def read_journal(settings: Settings) -> DiskReader:

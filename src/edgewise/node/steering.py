@@ -19,7 +19,7 @@ class Steering:
 
     Args:
         node: This node's name.
-        parent: Fingerprint of the parent.
+        parent: Which parent that is (``Membership.identity``).
         connect: Makes a connection to it.
         settling: Makes this node what is wanted.
         handing: Hands the rest down; None where the node takes no children.
@@ -58,6 +58,8 @@ class Steering:
 
     def stop(self) -> None:
         """Ends."""
+        if self._handing:
+            self._handing.pass_on = lambda _: None
         self._fetching.stop()
         self._reporting.stop()
 
