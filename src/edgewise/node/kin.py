@@ -176,7 +176,16 @@ def prove_tree(settings: Settings, *, clock: Clock) -> Proof:
 
 
 def authority_folder(settings: Settings) -> Path:
-    """Where the node's certificate authority is kept."""
+    """Where the node's certificate authority is kept.
+
+    Raises:
+        SettingsError: The node takes no children, so it needs none.
+    """
+    if settings.https is None:
+        raise SettingsError(
+            "This node takes no children: it listens on no address for them",
+            hint="Add to edgewise.yaml: https: {port: 8471}",
+        )
     return Path(settings.node.data) / "authority"
 
 

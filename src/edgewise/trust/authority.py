@@ -38,6 +38,7 @@ from edgewise.trust.pinning import SUCCESSOR_TYP, Successor, fingerprint_of
 
 MAX_NAMES = 64
 OVERLAP_S = 30 * 86400
+MAX_OVERLAP_S = 10 * 365 * 86400
 SERVER_VALID_S = 90 * 86400
 
 _AUTHORITY_VALID_S = 20 * 365 * 86400
@@ -210,8 +211,13 @@ class Authority:
 
         Raises:
             ConflictError: Children are still following the last rotation.
+            InputError: The overlap is too long.
             StorageFullError: There is no room; nothing has changed.
         """
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise InputError(
+                "An overlap is not longer than ten years", hint="Thirty days do for most.", limit=MAX_OVERLAP_S
+            )
         now_s = _moment(time_ns)
         with held(self._path.parent):
             self._read_again()
