@@ -415,7 +415,7 @@ class Secure:
         server.servers.append(
             await loop.create_server(protocol, sock=self.listening, ssl=self._context, backlog=config.backlog)
         )
-        self._due = loop.time() + _FRESH_S
+        self._due = loop.time() + self._fresh_s()
         loop.call_later(_LOOK_S, self._keep_fresh, loop)
 
     def _keep_fresh(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -427,8 +427,13 @@ class Secure:
             except EdgewiseError as error:  # the one there is lasts for another month
                 logger.warning("the certificate of https is not renewed: %s", error)
                 self._failed = True
-            self._due = loop.time() + (_RETRY_S if self._failed else _FRESH_S)
+            self._due = loop.time() + (_RETRY_S if self._failed else self._fresh_s())
         loop.call_later(_LOOK_S, self._keep_fresh, loop)
+
+    def _fresh_s(self) -> float:
+        """For how long what is shown stays right: an overlap may end before it is looked at again."""
+        left_s = self._parenting.authority.until_s - self._parenting.clock.time_ns() / 1e9
+        return min(_FRESH_S, left_s) if left_s > 0 else _FRESH_S
 
 
 class Server(uvicorn.Server):
