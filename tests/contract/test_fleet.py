@@ -188,3 +188,15 @@ def test_what_a_command_beside_the_node_changes_counts_from_the_next_look(
     assert fleet.is_revoked(stranger.key)
     assert not fleet.refresh()
     join(fleet, "window", number=2, token=token)
+
+
+def test_which_authority_a_child_takes_its_parent_for_is_kept(opened: Callable[[], FleetStore]) -> None:
+    fleet, beside = opened(), opened()
+    join(fleet, "door")
+    join(fleet, "lamp", number=2)
+    assert fleet.child("door").authority == ""
+    fleet.note_authorities({"door": PARENT, "nobody": PARENT})
+    assert beside.refresh()
+    assert [(child.name, child.authority) for child in beside.children()] == [("door", PARENT), ("lamp", "")]
+    beside.label("door", {"site": "hall"})
+    assert opened().child("door").authority == PARENT
