@@ -278,3 +278,15 @@ def test_a_database_of_an_earlier_release_gets_labels_and_that_release_may_come_
     old.close()
     assert fleet.refresh()
     assert (fleet.nodes(), fleet.labelled()) == (["window"], {})
+
+
+def test_which_authority_a_child_takes_its_parent_for_is_kept(opened: Callable[[], FleetStore]) -> None:
+    fleet, beside = opened(), opened()
+    join(fleet, "door")
+    join(fleet, "lamp", number=2)
+    assert fleet.child("door").authority == ""
+    fleet.note_authorities({"door": PARENT, "nobody": PARENT})
+    assert beside.refresh()
+    assert [(child.name, child.authority) for child in beside.children()] == [("door", PARENT), ("lamp", "")]
+    beside.label("door", {"site": "hall"})
+    assert opened().child("door").authority == PARENT

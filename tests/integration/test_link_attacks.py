@@ -25,13 +25,13 @@ from edgewise.errors import AccessError, ConflictError, EdgewiseError, InputErro
 from edgewise.journal.base import Batch, Missing, Packed, Reason, StreamState
 from edgewise.journal.packed import pack
 from edgewise.link.base import MAX_RECORDS_BYTES, Hello, Records, Taken, Welcome
-from edgewise.link.client import Client, Credentials, ask_authority, refused
+from edgewise.link.client import Client, ask_authority, refused
+from edgewise.link.credentials import Credentials
 from edgewise.link.membership import LinkFolder, Membership
 from edgewise.testing.node import RunningNode
 from edgewise.trust.authority import Authority
 from edgewise.trust.joining import JoinToken
 from edgewise.trust.keys import open_key
-from edgewise.trust.proof import Prover
 from edgewise.types import Entry
 
 PATIENCE_S = 30.0
@@ -131,9 +131,14 @@ def knock(parent: Parent, method: str, path: str, body: bytes = b"", headers: di
     return refused(answer.status, content) if answer.status >= 400 else None
 
 
+def access_token(child: Child) -> str:
+    credentials = child.client._credentials
+    return credentials.token(credentials.prover, child.client._fetch_token)
+
+
 def proved(child: Child, method: str, path: str, body: bytes = b"") -> dict[str, str]:
     """The headers of a request that the child may make."""
-    token = child.client._credentials.token(child.client._fetch_token)
+    token = access_token(child)
     proof = child.client._credentials.prover.prove(
         method,
         path,
@@ -248,10 +253,8 @@ def test_nobody_joins_under_a_name_that_is_taken(
 def test_a_stolen_access_token_is_worth_nothing_without_the_key(
     parent: Parent, east: Child, tmp_path: Path, opened: contextlib.ExitStack
 ) -> None:
-    thief = Credentials(
-        Prover(open_key(tmp_path / "thief.key"), parent=east.member.fingerprint, random=secrets.token_bytes), "east"
-    )
-    thief._token = east.client._credentials.token(east.client._fetch_token)
+    thief = Credentials(open_key(tmp_path / "thief.key"), "east", trusted=east.member.trusted)
+    thief._token = access_token(east)
     client = opened.enter_context(
         contextlib.closing(
             Client(parent.url, trusted=east.member.trusted, floor=east.folder.floor(), credentials=thief)

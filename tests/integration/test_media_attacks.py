@@ -172,7 +172,7 @@ def test_a_body_that_trickles_is_cut_off_and_costs_only_itself(parent: Parent, e
     (digest,) = east.tell(b"slow")
     east.offer(b"slow")
     path = f"{PREFIX}/blobs/{digest}/0"
-    token = east.credentials.token(lambda: "")
+    token = east.credentials.token(east.credentials.prover, lambda _: "")
     proof = east.credentials.prover.prove(
         "PUT",
         path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgewise.journal.base import Batch, Packed
 from edgewise.journal.packed import pack
-from edgewise.node import organs
+from edgewise.node import kin, organs
 from edgewise.node.settings import load
 from edgewise.types import Entry
 
@@ -21,6 +21,7 @@ def test_a_lake_a_parent_and_a_pipeline_that_are_gone_are_waited_for_no_longer(t
         journal.follow("door/readings", consumer)
         journal.follow("events", consumer)
     organs.forget_consumers(settings, journal)
+    kin.settle_parent(settings, journal, blobs, None)
     assert {(each.node, each.consumer) for each in journal.audit() if each.consumer} == {
         ("door", "pipeline/hall"),
         ("door", "rules"),

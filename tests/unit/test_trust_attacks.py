@@ -92,7 +92,7 @@ def jwk(key: Ed25519PrivateKey) -> dict[str, str]:
 
 
 def test_the_request_itself_is_taken() -> None:
-    assert Scene().send() == Caller("victim", name_of(VICTIM))
+    assert Scene().send() == Caller("victim", name_of(VICTIM), HERE)
 
 
 def test_a_stolen_token_is_worth_nothing_without_its_key() -> None:

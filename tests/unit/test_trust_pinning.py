@@ -335,6 +335,60 @@ def test_one_rotation_at_a_time(tmp_path: Path) -> None:
     authority.rotate(NOW + 31 * DAY_S * 10**9)
 
 
+def test_what_a_command_beside_the_server_rotated_counts_from_its_next_refresh(tmp_path: Path) -> None:
+    server, command = Authority(tmp_path, time_ns=NOW), Authority(tmp_path, time_ns=NOW)
+    old, context = pinned(server), server.context(NAMES, NOW)
+    assert not server.stale
+    statement = command.rotate(NOW)
+    assert server.stale
+    assert (server.fingerprint, server.successor) == (old.fingerprint, "")
+    server.refresh(context, NAMES, NOW)
+    assert not server.stale
+    assert (server.fingerprints, server.successor) == (command.fingerprints, statement)
+    with serving(context) as running:
+        assert say(running.port, pinned(command).context(TimeFloor())) == b"secret"
+    with pytest.raises(ConflictError, match="still following"):
+        server.rotate(NOW)
+
+
+def test_of_two_rotations_at_once_one_is_refused(tmp_path: Path) -> None:
+    ones = [Authority(tmp_path, time_ns=NOW) for _ in range(8)]
+    begun = threading.Barrier(len(ones))
+    made: list[str] = []
+
+    def rotate(authority: Authority) -> None:
+        begun.wait()
+        with suppress(ConflictError):
+            made.append(authority.rotate(NOW))
+
+    threads = [threading.Thread(target=rotate, args=(each,)) for each in ones]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [Authority(tmp_path, time_ns=NOW).successor]
+
+
+def test_an_authority_that_cannot_be_read_any_more_goes_on_as_it_was(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, time_ns=NOW)
+    before, context = authority.fingerprint, authority.context(NAMES, NOW)
+    (tmp_path / "authority.json").write_text("{}")
+    with pytest.raises(CorruptError):
+        authority.refresh(context, NAMES, NOW)
+    assert authority.fingerprint == before
+    (tmp_path / "authority.json").unlink()
+    with pytest.raises(SettingsError):
+        authority.refresh(context, NAMES, NOW)
+    with serving(context) as running:
+        assert say(running.port, pinned(authority).context(TimeFloor())) == b"secret"
+
+
+@pytest.mark.parametrize("overlap_s", [-1, 10**9])
+def test_an_overlap_that_cannot_be_is_refused(tmp_path: Path, overlap_s: int) -> None:
+    with pytest.raises(InputError):
+        Authority(tmp_path, time_ns=NOW).rotate(NOW, overlap_s=overlap_s)
+
+
 def test_the_key_that_was_followed_is_gone(tmp_path: Path) -> None:
     authority = Authority(tmp_path, time_ns=NOW)
     key = json.loads((tmp_path / "authority.json").read_text())["key"]

@@ -80,7 +80,7 @@ class Link:
 
 def test_a_request_proves_who_sends_it() -> None:
     link = Link()
-    assert link.check(link.prove()) == Caller(NODE, name_of(key()))
+    assert link.check(link.prove()) == Caller(NODE, name_of(key()), PARENT)
     assert link.check(link.prove(method="GET", body=NO_BODY), method="GET", body=NO_BODY).node == NODE
 
 
@@ -122,7 +122,7 @@ def test_the_head_is_proved_before_a_large_body_is_read() -> None:
     assert begun.node == NODE
     with pytest.raises(AccessError, match="another body"):
         begun.finish(NO_BODY)
-    assert begun.finish(BODY) == Caller(NODE, name_of(key()))
+    assert begun.finish(BODY) == Caller(NODE, name_of(key()), PARENT)
 
 
 @pytest.mark.parametrize(("seconds", "reason"), [(59, ""), (100, ""), (125, "stale_nonce")])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgewise.errors import AccessError
 from edgewise.trust import jws, rotation
-from edgewise.trust.keys import name_of, next_key, open_key, promote_key
+from edgewise.trust.keys import drop_next_key, keys_of, name_of, next_key, open_key, promote_key
 from edgewise.trust.rotation import rotate, take
 
 PARENT, BEFORE = "aa" * 32, "bb" * 32
@@ -81,9 +81,16 @@ def test_a_crash_between_stating_and_taking_leaves_both_keys(tmp_path: Path) -> 
     assert name_of(old) != name_of(new)
     assert name_of(open_key(path)) == name_of(old)
     assert name_of(next_key(path)) == name_of(new)
-    promote_key(path)
+    assert [name_of(each) for each in keys_of(path)] == [name_of(old), name_of(new)]
+    promote_key(path, name_of(new))
     assert name_of(open_key(path)) == name_of(new)
     assert path.stat().st_mode & 0o777 == 0o600
-    promote_key(path)
+    assert [name_of(each) for each in keys_of(path)] == [name_of(new)]
+    promote_key(path, name_of(new))
     assert name_of(open_key(path)) == name_of(new)
+    promote_key(path, name_of(old))  # by somebody who is late, while the one after is made
     assert name_of(next_key(path)) != name_of(new)
+    promote_key(path, name_of(new))
+    assert name_of(open_key(path)) == name_of(new)
+    drop_next_key(path)
+    assert [name_of(each) for each in keys_of(path)] == [name_of(new)]

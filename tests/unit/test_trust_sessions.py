@@ -15,8 +15,8 @@ from edgewise.trust import sessions
 from edgewise.trust.proof import NO_BODY, Caller
 from edgewise.trust.sessions import MAX_PER_NODE, SECONDS, SessionKey, Sessions
 
-DOOR = Caller("door", "ab" * 32)
-LAMP = Caller("lamp", "cd" * 32)
+DOOR = Caller("door", "ab" * 32, "ee" * 32)
+LAMP = Caller("lamp", "cd" * 32, "ee" * 32)
 BODY = hashlib.sha256(b"readings").hexdigest()
 
 

@@ -5,6 +5,7 @@ After a crash a path holds either its old content or its new content, whole. Lef
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -99,6 +100,17 @@ def write_atomic(path: Path, content: bytes, *, sha256: str = "", mode: int = 0o
     """Writes ``content`` to ``path`` in one step; see ``atomic_writer``."""
     with atomic_writer(path, sha256=sha256, mode=mode) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other threads and processes that ask for the same folder out until the block ends; a crash lets go."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:

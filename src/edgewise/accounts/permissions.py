@@ -202,6 +202,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/join-tokens", _ADMIN),
     Route("POST", "/v1/join-tokens", _ADMIN, "join_tokens.created"),
     Route("DELETE", "/v1/join-tokens/{token_id}", _ADMIN, "join_tokens.revoked"),
+    Route("GET", "/v1/authority", _READ),
+    Route("POST", "/v1/authority/successor", _ADMIN, "authority.rotated"),
     Route("GET", "/v1/journal/audit/tree", _READ),
 )
 

@@ -6,6 +6,7 @@ Raw ASGI, since a parent of thousands of children is asked hundreds of times a s
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from edgewise.api.errors import MethodError
 from edgewise.api.link_blobs import BlobRoutes
 from edgewise.api.relay import while_there
 from edgewise.api.wire import Request
-from edgewise.errors import BusyError, NotFoundError
+from edgewise.errors import AccessError, BusyError, NotFoundError
 from edgewise.link import desired
 from edgewise.link.base import (
     MAX_BODY_BYTES,
@@ -24,6 +25,7 @@ from edgewise.link.base import (
     PIECE_BYTES,
     PREFIX,
     PROOF,
+    SUCCESSOR,
     Hello,
     Join,
     Records,
@@ -33,6 +35,7 @@ from edgewise.link.base import (
 from edgewise.link.consult import Question
 from edgewise.link.reports import Told
 from edgewise.link.work import MAX_MESSAGE_BYTES, Part, Poll
+from edgewise.trust import rotation
 from edgewise.trust.refusals import Reason, refusal
 from edgewise.trust.sessions import HEADER, NEW
 
@@ -46,7 +49,8 @@ T = TypeVar("T")
 _MSGPACK = b"application/msgpack"
 _THREADS = 16  # they wait for the disk together: one sync for all
 _MAX_WAITING = 4096
-_HEADERS = "edgewise.link"  # of the scope: what the answer states
+# Of the scope: what the answer states, and who asked.
+_HEADERS, _CALLER = "edgewise.link", "edgewise.caller"
 
 Route: TypeAlias = Callable[["Link", Request], Awaitable[bytes]]
 
@@ -75,9 +79,11 @@ class Link:
         if request.method not in methods:
             raise MethodError(f"{request.path[:200]} takes {', '.join(methods)}", allowed=sorted(methods))
         content = await methods[request.method](self, request)
-        await request.respond(
-            content, headers=[(b"content-type", _MSGPACK), *request.scope.get(_HEADERS, self.headers())]
-        )
+        headers = [(b"content-type", _MSGPACK), *request.scope.get(_HEADERS, self.headers())]
+        caller: Caller | None = request.scope.get(_CALLER)
+        if caller and self._parenting.successor and caller.audience != self._parenting.authority.fingerprint:
+            headers.append((SUCCESSOR.encode(), self._parenting.successor.encode()))
+        await request.respond(content, headers=headers)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer states, refusals included: the nonce of the next proof."""
@@ -104,20 +110,37 @@ class Link:
             body_digest=hashlib.sha256(body).hexdigest(),
             now=self._parenting.clock.monotonic(),
         )
-        return encode(await self._run(self._parenting.join, stranger, decode(body, Join)))
+        join = functools.partial(self._parenting.join, address=_address(request))
+        return encode(await self._run(join, stranger, decode(body, Join)))
 
     async def _token(self, request: Request) -> bytes:
         body = bytes(await request.body(max_bytes=MAX_BODY_BYTES))
         now = self._parenting.clock.monotonic()
         verifier = self._parenting.verifier
-        caller = verifier.admit(
+        admit = functools.partial(
+            verifier.admit,
             _header(request, PROOF),
             method=request.method,
             target=_target(request),
             body_digest=hashlib.sha256(body).hexdigest(),
             now=now,
         )
+        try:
+            caller = admit()
+        except AccessError as error:
+            if error.facts["reason"] != Reason.WRONG_KEY or not await self._run(self._parenting.fleet.refresh):
+                raise
+            caller = admit()  # another process on the same database has taken the key
         return verifier.issue(caller.node, caller.key, now).encode()
+
+    async def _key(self, request: Request) -> bytes:
+        caller, _ = await self._proved(request, max_bytes=0)
+        return encode(self._parenting.key(caller.node))
+
+    async def _change_key(self, request: Request) -> bytes:
+        caller, body = await self._proved(request, max_bytes=rotation.MAX_BYTES)
+        change = functools.partial(self._parenting.change_key, address=_address(request))
+        return encode(await self._run(change, caller.node, body.decode("ascii", "replace")))
 
     async def _hello(self, request: Request) -> bytes:
         caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
@@ -186,7 +209,8 @@ class Link:
             now=self._parenting.clock.monotonic(),
         )
         body = bytes(await request.body(max_bytes=max_bytes))
-        caller = begun.finish(hashlib.sha256(body).hexdigest())
+        caller = request.scope[_CALLER] = begun.finish(hashlib.sha256(body).hexdigest())
+        self._parenting.shown(caller)
         if session == NEW:
             stated = self._parenting.sessions.begin(caller, self._parenting.clock.monotonic())
             request.scope[_HEADERS] = [*self.headers(), (HEADER.encode(), stated.encode())]
@@ -196,7 +220,7 @@ class Link:
         """Who sends a request within a session, and its body. The answer needs no nonce."""
         self._parenting.sessions.known(session, self._parenting.clock.monotonic())
         body = bytes(await request.body(max_bytes=max_bytes))
-        caller = self._parenting.sessions.check(
+        caller = request.scope[_CALLER] = self._parenting.sessions.check(
             session,
             method=request.method,
             target=_target(request),
@@ -221,6 +245,12 @@ def _header(request: Request, name: str) -> str:
     return request.header(name.encode()).decode("latin-1")
 
 
+def _address(request: Request) -> str:
+    """Where a request came from, for the audit log."""
+    client: tuple[str, int] | None = request.scope.get("client")
+    return client[0] if client else ""
+
+
 def _target(request: Request) -> str:
     """Path and query as they were sent."""
     path: bytes = request.scope.get("raw_path") or request.path.encode()
@@ -233,6 +263,8 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "authority"): Link._authority,
     ("POST", "join"): Link._join,
     ("POST", "token"): Link._token,
+    ("GET", "key"): Link._key,
+    ("POST", "key"): Link._change_key,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
     ("GET", "blobs"): Link._blobs,

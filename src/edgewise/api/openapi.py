@@ -41,6 +41,7 @@ _STRICT = {
     "CommandRequest",
     "ExportRequest",
     "JoinTokenRequest",
+    "Succession",
     "NodeChange",
     "PasswordRequest",
     "PredictRequest",

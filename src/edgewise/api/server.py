@@ -40,8 +40,11 @@ LINK_KEEP_ALIVE_S = 600
 """
 MAX_CONNECTIONS = 512
 SHUTDOWN_S = 3
-# How often the certificate is looked at: it is renewed with a month to go.
+# How often the certificate is looked at: it is renewed with a month to go; and after so long again, when that failed.
 _FRESH_S = 3600.0
+_RETRY_S = 60.0
+# How often it is seen whether a command beside the node has changed the authority.
+_LOOK_S = 2.0
 # Headers past this end the connection before they are whole; ``guard`` refuses smaller ones past MAX_HEADER_BYTES with
 # a proper answer.
 _MAX_UNPARSED_BYTES = 2 * MAX_HEADER_BYTES
@@ -397,7 +400,9 @@ class Secure:
         self.listening = listening
         self._parenting = parenting
         self._names = names
+        self._due, self._failed = 0.0, False
         self._context = parenting.authority.context(names, parenting.clock.time_ns())
+        parenting.successor = parenting.authority.successor  # it is shown from here on: children may be told
 
     async def listen(self, server: uvicorn.Server) -> None:
         """Takes connections from now on."""
@@ -410,14 +415,25 @@ class Secure:
         server.servers.append(
             await loop.create_server(protocol, sock=self.listening, ssl=self._context, backlog=config.backlog)
         )
-        loop.call_later(_FRESH_S, self._keep_fresh, loop)
+        self._due = loop.time() + self._fresh_s()
+        loop.call_later(_LOOK_S, self._keep_fresh, loop)
 
     def _keep_fresh(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            self._parenting.authority.refresh(self._context, self._names, self._parenting.clock.time_ns())
-        except EdgewiseError as error:  # the one there is lasts for another month
-            logger.warning("the certificate of https is not renewed: %s", error)
-        loop.call_later(_FRESH_S, self._keep_fresh, loop)
+        authority = self._parenting.authority
+        if loop.time() >= self._due or (authority.stale and not self._failed):
+            try:
+                authority.refresh(self._context, self._names, self._parenting.clock.time_ns())
+                self._parenting.successor, self._failed = authority.successor, False
+            except EdgewiseError as error:  # the one there is lasts for another month
+                logger.warning("the certificate of https is not renewed: %s", error)
+                self._failed = True
+            self._due = loop.time() + (_RETRY_S if self._failed else self._fresh_s())
+        loop.call_later(_LOOK_S, self._keep_fresh, loop)
+
+    def _fresh_s(self) -> float:
+        """For how long what is shown stays right: an overlap may end before it is looked at again."""
+        left_s = self._parenting.authority.until_s - self._parenting.clock.time_ns() / 1e9
+        return min(_FRESH_S, left_s) if left_s > 0 else _FRESH_S
 
 
 class Server(uvicorn.Server):

@@ -38,7 +38,11 @@ def join(
 
 
 def leave(*, config: ConfigFile = None) -> None:
-    """End being a child. Nothing is sent any more; what was recorded stays here, and what was sent stays there."""
+    """End being a child: nothing is sent any more, and what the parent wanted counts no more.
+
+    What was recorded stays here, and what was sent stays there. A running node ends it within seconds. A parent that is
+    joined later gets all records and pictures that are still here.
+    """
     from edgewise.node.kin import link_folder
 
     folder = link_folder(load_settings(config))
@@ -46,4 +50,4 @@ def leave(*, config: ConfigFile = None) -> None:
     if membership is None:
         raise NotFoundError("This node is nobody's child", kind="parent")
     folder.leave()
-    output.out().print(f"{membership.node} has left {membership.parent}; restart it if it runs", markup=False)
+    output.out().print(f"{membership.node} has left {membership.parent}", markup=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,13 @@ import cyclopts
 from cyclopts import Parameter
 
 from edgewise.cli import output
-from edgewise.cli.options import ConfigFile, JsonFlag, load_settings
-from edgewise.errors import InputError, SettingsError
+from edgewise.cli.options import ConfigFile, JsonFlag, load_settings, seconds
+from edgewise.errors import InputError
 
 if TYPE_CHECKING:
     from edgewise.fleet.store import FleetStore
 
 app = cyclopts.App(name="token", help="Tokens with which other nodes join this one.", result_action="return_value")
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @app.command
@@ -44,16 +41,12 @@ def create(
     from edgewise.trust.authority import Authority
 
     settings = load_settings(config)
-    if settings.https is None:
-        raise SettingsError(
-            "This node takes no children: it listens on no address for them",
-            hint="Add to edgewise.yaml: https: {port: 8471}",
-        )
+    folder = authority_folder(settings)
     clock = SystemClock()
-    valid_s = _seconds(valid)
+    valid_s = seconds(valid)
     fleet = open_fleet(settings, clock=clock)
     try:
-        authority = Authority(authority_folder(settings), time_ns=clock.time_ns())
+        authority = Authority(folder, time_ns=clock.time_ns())
         token = fleet.invite(
             authority.fingerprint, random=secrets.token_bytes, valid_s=valid_s, node=name, labels=_labels(label or [])
         )
@@ -64,17 +57,10 @@ def create(
         return
     output.out().print(token.text, markup=False, soft_wrap=True)
     until = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=valid_s)
-    port = settings.https.port or "PORT"
+    port = (settings.https and settings.https.port) or "PORT"
     output.note(
         f"Once, until {until:%Y-%m-%d %H:%M}. On the other node: edgewise join https://THIS-MACHINE:{port} TOKEN"
     )
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not found:
-        raise InputError(f"{text!r} is no length of time", hint="Write 30m, 12h or 7d.")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _labels(words: list[str]) -> dict[str, str]:

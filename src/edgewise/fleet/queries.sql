@@ -4,7 +4,7 @@ SELECT number FROM fleet_revision
 UPDATE fleet_revision SET number = number + 1
 
 -- name: children
-SELECT name, key, rotations, journal, labels, joined_ns FROM fleet_children ORDER BY name
+SELECT name, key, rotations, journal, labels, joined_ns, authority FROM fleet_children ORDER BY name
 -- name: child
 SELECT name, key, rotations, journal, labels, joined_ns FROM fleet_children WHERE name = :name
 -- name: add_child
@@ -12,6 +12,8 @@ INSERT INTO fleet_children (name, key, rotations, journal, labels, joined_ns)
 VALUES (:name, :key, 0, :journal, :labels, :now_ns)
 -- name: set_child
 UPDATE fleet_children SET key = :key, rotations = :rotations, labels = :labels WHERE name = :name
+-- name: set_authority
+UPDATE fleet_children SET authority = :authority WHERE name = :name
 -- name: remove_child
 DELETE FROM fleet_children WHERE name = :name
 

@@ -41,6 +41,7 @@ class Child(msgspec.Struct, frozen=True):
         journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
         labels: What was said about it, when it was invited or later.
         joined_ns: When it joined, nanoseconds since the Unix epoch.
+        authority: The fingerprint that it last proved itself to; empty while this node has had one authority alone.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Child(msgspec.Struct, frozen=True):
     journal: str
     labels: Mapping[str, str]
     joined_ns: int
+    authority: str = ""
 
 
 class FleetStore:
@@ -320,6 +322,16 @@ class FleetStore:
             self._keep_in_mind(changed)
         return changed
 
+    def note_authorities(self, shown: Mapping[str, str]) -> None:
+        """Notes which authority children take this node for: fingerprints by name. Those that are gone are passed
+        over.
+        """
+        with self._changing():
+            for name, authority in shown.items():
+                if known := self._children.get(name):
+                    self._state.execute(_SQL["set_authority"], name=name, authority=authority)
+                    self._keep_in_mind(msgspec.structs.replace(known, authority=authority))
+
     def learn(self, child: str, told: Mapping[str, Mapping[str, str]]) -> None:
         """Notes the labels that a child tells of nodes further down; nothing of those that it does not bring."""
         told = {node: words.fitting(labels) for node, labels in told.items() if node != child}
@@ -440,8 +452,8 @@ class FleetStore:
 
 
 def _child(row: Row) -> Child:
-    name, key, rotations, journal, labels, joined_ns = row
-    return Child(name, key, int(rotations), journal, _labels(labels), int(joined_ns))
+    name, key, rotations, journal, labels, joined_ns, authority = row
+    return Child(name, key, int(rotations), journal, _labels(labels), int(joined_ns), authority)
 
 
 def _invitation(row: Row) -> Invitation:

@@ -375,6 +375,13 @@ class BlobStore:
             self._upstream.update(digest for digest in known if digest in self._blobs)
             self._owe(known)
 
+    def forget_upstream(self) -> None:
+        """The node has another parent now, or none, which is known to have nothing. Durable when it returns."""
+        self._marks.clear()
+        with self._changed:
+            self._upstream.clear()
+            self._owe(self._blobs)
+
     def owed(self, *, after: int = 0) -> list[Owed]:
         """What the parent is still to have, past a number; the oldest first. Costs as much as it returns."""
         found: list[Owed] = []

@@ -57,6 +57,12 @@ class UpstreamMarks:
             with self._lock, self._translated(), transaction(self._database):
                 self._database.execute(_SQL["delete_mark"], (bytes.fromhex(digest),))
 
+    def clear(self) -> None:
+        """Nothing is known to be at the parent, which is another one now."""
+        if self._database:
+            with self._lock, self._translated(), transaction(self._database):
+                self._database.execute(_SQL["delete_all"])
+
     def find(self, digest: str) -> str | None:
         """The media type of a marked blob; None when it is not marked."""
         if not self._database:

@@ -12,5 +12,7 @@ SELECT media_type FROM upstream WHERE digest = ?
 SELECT digest FROM upstream
 -- name: delete_mark
 DELETE FROM upstream WHERE digest = ?
+-- name: delete_all
+DELETE FROM upstream
 -- name: delete_oldest
 DELETE FROM upstream WHERE number <= (SELECT max(number) FROM upstream) - ?

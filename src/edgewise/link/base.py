@@ -2,12 +2,15 @@
 
 The child calls, over HTTPS, under ``PREFIX``; bodies are MessagePack. Each request but those of ``OPEN`` proves who
 sends it (``trust.proof``: headers ``authorization: DPoP TOKEN`` and ``dpop: PROOF``); each answer states the nonce of
-the next proof (``dpop-nonce``). Requests after the first of a connection go by a session (``trust.sessions``). An error
+the next proof (``dpop-nonce``), and, to who proves itself to an authority that was followed by another, that one
+(``successor``; ``Pin.follow``). Requests after the first of a connection go by a session (``trust.sessions``). An error
 has the same JSON body as everywhere in the API, and the child raises it again as what it is.
 
 * ``GET authority``: the parent's certificates, for whoever knows their fingerprint. Open.
 * ``POST join``: ``Join`` → ``Joined``. The proof introduces the node; the token in the body lets it in.
 * ``POST token``: a proof that names the node → an access token.
+* ``GET key``: → ``KeyState``: which key of the child counts. ``POST key``: the statement that changes it
+  (``trust.rotation``) → ``KeyState``. From then on the old key is refused.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
@@ -54,6 +57,8 @@ MAX_NODES = 10_000
 
 NONCE = "dpop-nonce"
 PROOF = "dpop"
+SUCCESSOR = "successor"
+"""Headers."""
 
 Section: TypeAlias = Literal["pipelines", "rules", "models", "parent"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
@@ -114,6 +119,13 @@ class Joined(msgspec.Struct, frozen=True):
 
     parent: str
     time_s: float
+
+
+class KeyState(msgspec.Struct, frozen=True):
+    """What the parent takes from the child: a key (hex), and how often it was changed."""
+
+    key: str
+    changes: int
 
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import http.client
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,12 +23,13 @@ from edgewise.errors import (
     TooLargeError,
     UnavailableError,
 )
-from edgewise.link.base import MAX_BODY_BYTES, NONCE, PREFIX, PROOF, decode
+from edgewise.link.base import MAX_BODY_BYTES, NONCE, PREFIX, PROOF, SUCCESSOR, decode
 from edgewise.trust.pinning import Pin, asking_context, pin, translate
 from edgewise.trust.refusals import Reason
 from edgewise.trust.sessions import HEADER, NEW, SessionKey
 
 if TYPE_CHECKING:
+    from edgewise.link.credentials import Credentials
     from edgewise.trust.floor import TimeFloor
     from edgewise.trust.proof import Prover
 
@@ -60,45 +60,16 @@ _STATUS: dict[int, type[EdgewiseError]] = {
 }
 
 
-class Credentials:
-    """What a child shows its parent: shared by all its connections. Safe for threads.
-
-    Args:
-        prover: Signs.
-        node: The child's name.
-    """
-
-    def __init__(self, prover: Prover, node: str) -> None:
-        self.prover = prover
-        self.node = node
-        self.nonce = ""
-        self._token = ""
-        self._lock = threading.Lock()
-
-    def token(self, fetch: Callable[[], str]) -> str:
-        """The access token; fetched when there is none. One thread fetches, the others wait for it."""
-        with self._lock:
-            if not self._token:
-                self._token = fetch()
-            return self._token
-
-    def forget(self, token: str) -> None:
-        """The token has ended."""
-        with self._lock:
-            if self._token == token:
-                self._token = ""
-
-
 class Client:
     """One connection to the parent. For one thread at a time; ``close`` from any.
 
     Args:
         url: The parent's address, ``https://HOST:PORT``.
-        trusted: Whom it is pinned to.
+        trusted: Whom it is pinned to; once that one was followed, the next connection is to whom the credentials name.
         floor: What time it is at least.
         credentials: Shown with each request.
-        context: Of the connection; made anew when there is none. One that several clients share saves making it, which
-            takes longer than a handshake.
+        context: Of connections to ``trusted``; made anew when there is none. One that several clients share saves
+            making it, which takes longer than a handshake.
 
     Attributes:
         sent: Bytes of bodies and heads sent.
@@ -116,7 +87,8 @@ class Client:
         context: ssl.SSLContext | None = None,
     ) -> None:
         self._host, self._port = address_of(url)
-        self._context = context or trusted.context(floor)
+        self._trusted = trusted
+        self._context = context
         self._floor = floor
         self._credentials = credentials
         self._connection: http.client.HTTPSConnection | None = None
@@ -147,27 +119,36 @@ class Client:
                 if error.facts.get("reason") not in _SESSION_ENDED:
                     raise
                 self._session = None
-        for left in reversed(range(_TRIES)):
-            token = self._credentials.token(self._fetch_token)
+        refused: set[str] = set()
+        left = _TRIES
+        while True:
+            prover, token = self._credentials.prover, ""
             try:
-                return self._send(method, path, body, token=token, wait_s=wait_s, limit=limit)
+                token = self._credentials.token(prover, self._fetch_token)
+                answer = self._send(method, path, body, prover=prover, token=token, wait_s=wait_s, limit=limit)
             except AccessError as error:
                 reason = error.facts.get("reason")
+                refused |= {prover.key} if reason == Reason.WRONG_KEY else set()
                 if reason in _TOKEN_ENDED:
                     self._credentials.forget(token)
-                if not left or reason not in {*_TOKEN_ENDED, Reason.STALE_NONCE}:
+                left -= 1
+                again = left > 0 and reason in {*_TOKEN_ENDED, Reason.STALE_NONCE}
+                if not again and not (reason == Reason.WRONG_KEY and self._credentials.change_key(refused)):
                     raise
-        raise AssertionError("the last try returns or raises")
+                continue
+            self._credentials.took(prover)
+            return answer
 
     def ask(self, method: str, path: str, content: object, kind: type[T]) -> T:
         """Like ``call``, with a struct both ways."""
         return decode(self.call(method, path, msgspec.msgpack.encode(content)), kind)
 
-    def introduce(self, path: str, body: bytes) -> bytes:
+    def introduce(self, path: str, body: bytes, *, prover: Prover | None = None) -> bytes:
         """A request of a node that the parent does not know yet: it proves its key and states its name."""
+        prover = prover or self._credentials.prover
         for left in reversed(range(_TRIES)):
             try:
-                return self._send("POST", path, body, node=self._credentials.node)
+                return self._send("POST", path, body, prover=prover, node=self._credentials.node)
             except AccessError as error:
                 if not left or error.facts.get("reason") != Reason.STALE_NONCE:
                     raise
@@ -189,8 +170,8 @@ class Client:
                     connection.sock.shutdown(2)  # wakes a thread that waits for an answer
             connection.close()
 
-    def _fetch_token(self) -> str:
-        return self.introduce("/token", b"").decode("ascii", "replace")
+    def _fetch_token(self, prover: Prover) -> str:
+        return self.introduce("/token", b"", prover=prover).decode("ascii", "replace")
 
     def _send(
         self,
@@ -198,13 +179,14 @@ class Client:
         path: str,
         body: bytes,
         *,
+        prover: Prover | None = None,
         token: str = "",
         node: str = "",
         wait_s: float = 0.0,
         limit: int = MAX_BODY_BYTES,
     ) -> bytes:
         target = f"{PREFIX}{path}"
-        headers = self._headers(method, target, hashlib.sha256(body).hexdigest(), token=token, node=node)
+        headers = self._headers(method, target, hashlib.sha256(body).hexdigest(), prover, token=token, node=node)
         lines = sum(len(name) + len(value) + 4 for name, value in headers.items())
         size = len(body) + lines + len(target) + _LINE_BYTES
         self.sent += size  # also what is cut off on the way
@@ -224,6 +206,9 @@ class Client:
             self._session = SessionKey(stated)
         if nonce := answer.headers.get(NONCE):
             self._credentials.nonce = nonce[:64]
+        if successor := answer.headers.get(SUCCESSOR):
+            self._credentials.follow(successor)
+            self._session = None  # it was begun by a proof to the authority before
         if len(content) > limit:
             self.close()
             raise TooLargeError("The parent's answer is too large", limit=limit, actual=len(content))
@@ -231,18 +216,23 @@ class Client:
             raise refused(answer.status, content, answer.headers.get("retry-after", ""))
         return content
 
-    def _headers(self, method: str, target: str, digest: str, *, token: str, node: str) -> dict[str, str]:
-        """What proves a request: the connection's session, or everything."""
-        if self._session is not None and not token and not node:
+    def _headers(
+        self, method: str, target: str, digest: str, prover: Prover | None, *, token: str, node: str
+    ) -> dict[str, str]:
+        """What proves a request: everything, by a prover; without one the connection's session."""
+        if prover is None:
+            if self._session is None:
+                raise UnavailableError("The connection was closed", hint="Retry.")
             return {HEADER: self._session.sign(method, target, body_digest=digest)}
-        credentials = self._credentials
-        proof = credentials.prover.prove(
-            method, target, nonce=credentials.nonce, body_digest=digest, token=token, node=node
-        )
+        nonce = self._credentials.nonce
+        proof = prover.prove(method, target, nonce=nonce, body_digest=digest, token=token, node=node)
         return {PROOF: proof, **({"authorization": f"DPoP {token}", HEADER: NEW} if token else {})}
 
     def _connect(self) -> http.client.HTTPSConnection:
         if self._connection is None:
+            if self._context is None or self._trusted != self._credentials.trusted:
+                self._trusted = self._credentials.trusted
+                self._context = self._trusted.context(self._floor)
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=self._context)
             connection.connect()
             self._connection = connection

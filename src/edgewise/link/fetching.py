@@ -48,6 +48,10 @@ class BlobFetch:
         """The node has a parent from now on."""
         self._way = connect, spending
 
+    def detach(self) -> None:
+        """It has none any more."""
+        self._way = None
+
     def __call__(self, digest: str) -> BinaryIO | None:
         """A blob's content, or None when the parent does not give it; what comes is checked by the caller.
 

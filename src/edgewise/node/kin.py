@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import SettingsError
+from edgewise.errors import NotFoundError, SettingsError
 from edgewise.node.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgewise.link.consult import Consulting
     from edgewise.link.fetching import BlobFetch
     from edgewise.link.media import MediaUplink
-    from edgewise.link.membership import LinkFolder, Membership
+    from edgewise.link.membership import Bond, LinkFolder, Membership
     from edgewise.link.relay import Perform, Relay
     from edgewise.link.reports import Telling
     from edgewise.link.uplink import Uplink
@@ -41,6 +41,34 @@ def link_folder(settings: Settings) -> LinkFolder:
     from edgewise.link.membership import LinkFolder
 
     return LinkFolder(Path(settings.node.data) / "link")
+
+
+def bond_of(settings: Settings) -> Bond | None:
+    """Which parent the node calls, as its disk says now; None for none."""
+    membership = link_folder(settings).membership
+    return membership.bond if membership else None
+
+
+def settle_parent(settings: Settings, journal: DiskJournal, blobs: BlobStore, wishes: WishStore | None) -> None:
+    """Forgets what is true of a parent alone that was left since: what it has of records and blobs, and what it wanted
+    of the nodes below. Nothing may go to a parent meanwhile. What a crash cuts off is done by the next call.
+    """
+    from edgewise.link.desired import Handed
+    from edgewise.link.uplink import CONSUMER
+    from edgewise.node import organs
+
+    folder = link_folder(settings)
+    bond = bond_of(settings)
+    parent, before = bond.parent if bond else "", folder.settled
+    if parent == before:
+        return
+    if before is not None or not parent:  # an earlier release noted nothing, and went on with the parent it had
+        organs.forget(journal, lambda consumer: consumer == CONSUMER, node=settings.node.name)
+        blobs.forget_upstream()
+        if wishes:
+            wishes.take(Handed("", whole=True), but=settings.node.name)
+    if before is not None or parent:
+        folder.settle(parent)
 
 
 def open_fleet(settings: Settings, *, clock: Clock) -> FleetStore:
@@ -73,7 +101,7 @@ def make_settling(settings: Settings, *, clock: Clock) -> Settling:
 
     organs.data_folder(settings)
     membership = link_folder(settings).membership
-    parent = membership.fingerprint if membership else ""
+    parent = membership.identity if membership else ""
     return Settling(Path(settings.node.data) / "link" / "desired.json", own=settings, parent=parent, clock=clock)
 
 
@@ -157,12 +185,28 @@ def prove_tree(settings: Settings, *, clock: Clock) -> Proof:
 
 
 def authority_folder(settings: Settings) -> Path:
-    """Where the node's certificate authority is kept."""
+    """Where the node's certificate authority is kept.
+
+    Raises:
+        SettingsError: The node takes no children, so it needs none.
+    """
+    if settings.https is None:
+        raise SettingsError(
+            "This node takes no children: it listens on no address for them",
+            hint="Add to edgewise.yaml: https: {port: 8471}",
+        )
     return Path(settings.node.data) / "authority"
 
 
-def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *, clock: Clock) -> Parenting:
-    """What the node is to its children."""
+def make_parenting(
+    settings: Settings,
+    journal: DiskJournal,
+    blobs: BlobStore,
+    *,
+    record: Callable[[str, Mapping[str, Any]], None],
+    clock: Clock,
+) -> Parenting:
+    """What the node is to its children; ``record`` writes what changes into the audit log."""
     from edgewise.node.parenting import Parenting
 
     with contextlib.ExitStack() as opened:
@@ -179,6 +223,7 @@ def make_parenting(settings: Settings, journal: DiskJournal, blobs: BlobStore, *
             blobs=blobs,
             receiving=Path(settings.node.data) / "journal" / "receiving",
             node=settings.node.name,
+            record=record,
             clock=clock,
         )
         opened.pop_all()
@@ -198,6 +243,25 @@ def join_parent(settings: Settings, url: str, token: JoinToken) -> Membership:
     finally:
         journal.close()
     return link_folder(settings).join(url, token, node=settings.node.name, journal=identity)
+
+
+def change_key(settings: Settings) -> Membership:
+    """Gives the node another key towards its parent, also while it runs. Errors as ``LinkFolder.change_key``.
+
+    Raises:
+        NotFoundError: It has no parent.
+    """
+    from edgewise.node import organs
+
+    folder = link_folder(settings)
+    membership = folder.membership
+    if membership is None:
+        raise NotFoundError("This node is nobody's child", hint="First: edgewise join URL TOKEN", kind="parent")
+    changed = folder.change_key(membership)
+    what = {"parent": membership.parent, "key": changed.key, "changes": changed.changes}
+    with contextlib.closing(organs.open_account_store(settings)) as store:
+        organs.leave_change(store, settings, "key.changed", what)
+    return membership
 
 
 def make_fetch(clock: Clock) -> BlobFetch:

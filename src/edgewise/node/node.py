@@ -48,6 +48,7 @@ from edgewise.types import Entry
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgewise.link.membership import Bond
     from edgewise.link.relay import Perform, Relay
     from edgewise.link.way import Way
     from edgewise.models.model import Model
@@ -160,10 +161,14 @@ class Node:
         self.parenting: Parenting | None = None
         self._looking: Upkeep | None = None
         if settings.https:
-            self.parenting = kin.make_parenting(settings, self.journal, self.blobs, clock=self.clock)
+            self.parenting = kin.make_parenting(
+                settings, self.journal, self.blobs, record=self.record_change, clock=self.clock
+            )
             opened.callback(self.parenting.close)
             self._looking = Upkeep(self.parenting.handing.wishes.refresh, interval_s=LOOK_S)
             opened.callback(self._looking.stop)
+        self._bond: Bond | None = None
+        self._settle_parent()
         self.way: Way | None = None
         self.links: kin.Links | None = None
         self.relay: Relay | None = None
@@ -514,8 +519,45 @@ class Node:
         if self.parenting:
             self.parenting.keep()
         with self._kinship:
+            self._part()
             if self.way is None and not self._stopping.is_set():
                 self._find_parent()
+
+    def _part(self) -> None:
+        """Ends what goes to a parent that was left, or is called in another way now."""
+        try:
+            bond = kin.bond_of(self.settings)
+        except EdgewiseError as error:  # nothing is known of another
+            logger.warning("whose child this node is cannot be read: %s %s", error, error.hint)
+            return
+        before = self._bond
+        if bond == before or self._stopping.is_set():
+            return
+        if before:
+            self._end_links()
+            if bond is None or bond.parent != before.parent:
+                logger.info("the parent was left: nothing goes there any more")
+                self._settling.part()
+        self._settle_parent()
+        self._bond = bond
+
+    def _end_links(self) -> None:
+        steering, self._steering = self._steering, None
+        with self._gate:
+            relay, self.relay = self.relay, None
+        consulting, self.second.consulting = self.second.consulting, None
+        links, self.links = self.links, None
+        self._fetch.detach()
+        for each in (steering, relay, consulting, links):
+            if each:
+                each.stop()
+        way, self.way = self.way, None
+        if way:
+            way.spending.keep()
+
+    def _settle_parent(self) -> None:
+        wishes = self.parenting.handing.wishes if self.parenting else None
+        kin.settle_parent(self.settings, self.journal, self.blobs, wishes)
 
     def _find_parent(self) -> None:
         """Has everything call the parent, once there is one."""

@@ -150,23 +150,28 @@ def open_cipher(settings: Settings) -> Cipher | None:
 
 
 def forget_consumers(settings: Settings, journal: DiskJournal) -> None:
-    """Forgets consumers that the settings no longer name, so that nothing waits for them: a parent that was left, a
-    lake that is not kept any more, pipelines that are gone. Should one come back, its other side knows how far it got.
+    """Forgets consumers that the settings no longer name, so that nothing waits for them: a lake that is not kept any
+    more, pipelines that are gone. Should one come back, its other side knows how far it got.
     """
     gathering = {
         f"{PIPELINE}{name}"
         for name, pipeline in settings.pipelines.items()
         if isinstance(pipeline.source, BelowSettings)
     }
+    forget(
+        journal,
+        lambda name: (
+            (name == "lake" and settings.lake is None) or (name.startswith(PIPELINE) and name not in gathering)
+        ),
+        node=settings.node.name,
+    )
+
+
+def forget(journal: DiskJournal, gone: Callable[[str], bool], *, node: str) -> None:
+    """Forgets the consumers of a node's journal of whose names ``gone`` is true."""
     for balance in journal.audit():
-        name = balance.consumer
-        gone = (
-            (name == "parent" and link_folder(settings).membership is None)
-            or (name == "lake" and settings.lake is None)
-            or (name.startswith(PIPELINE) and name not in gathering)
-        )
-        if gone:
-            journal.forget(key_at(balance.node, balance.stream, own=settings.node.name), name)
+        if gone(balance.consumer):
+            journal.forget(key_at(balance.node, balance.stream, own=node), balance.consumer)
 
 
 def read_journal(settings: Settings) -> DiskReader:

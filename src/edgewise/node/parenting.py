@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgewise._lib.clock import Clock
-from edgewise.errors import EdgewiseError
+from edgewise.errors import BusyError, EdgewiseError
 from edgewise.journal.uploads import Uploads
-from edgewise.link.base import Join, Joined
+from edgewise.link.base import Join, Joined, KeyState
 from edgewise.link.blobs import BlobIntake
 from edgewise.link.intake import Intake
 from edgewise.node.handing import Handing
@@ -24,17 +25,21 @@ from edgewise.trust.sessions import Sessions
 
 if TYPE_CHECKING:
     from edgewise.fleet.reports import ReportBook
-    from edgewise.fleet.store import FleetStore
+    from edgewise.fleet.store import Child, FleetStore
     from edgewise.fleet.wishes import WishStore
     from edgewise.journal.blobs import BlobStore
     from edgewise.journal.disk import DiskJournal
     from edgewise.link.reports import Noted, Told
+    from edgewise.trust.proof import Caller
 
 
 logger = logging.getLogger(__name__)
 
 _WELCOMES_A_SECOND = 100
 """So many children a second come back without their parent keeping the others waiting: each costs it about 3 ms."""
+
+_CHANGES_S = 60.0
+"""A child changes its key once in so long, so that it cannot wash out the audit log."""
 
 
 class Parenting:
@@ -49,6 +54,7 @@ class Parenting:
         blobs: Keeps what those point to.
         receiving: Where blobs lie while they are received; on the file system of ``blobs``.
         node: This node's name.
+        record: Writes what changed into the audit log.
         clock: Time.
 
     Attributes:
@@ -63,6 +69,8 @@ class Parenting:
         reports: What they told of themselves and of those below them.
         clock: Time.
         port: Where children reach it; 0 before it listens.
+        successor: The statement by which children follow its authority (``Authority.successor``), once the server shows
+            a certificate of it.
         heard: By child: when it was heard of last (nanoseconds since the Unix epoch), and the program's version.
     """
 
@@ -77,13 +85,18 @@ class Parenting:
         blobs: BlobStore,
         receiving: Path,
         node: str,
+        record: Callable[[str, Mapping[str, Any]], None],
         clock: Clock,
     ) -> None:
         self.fleet = fleet
         self.reports = reports
         self.clock = clock
         self._node = node
+        self._record = record
         self.port = 0
+        self.successor = ""
+        self._shown: dict[str, str] = {}
+        self._changed_s: dict[str, float] = {}
         self.heard: dict[str, tuple[int, str]] = {}
         self.authority = Authority(folder, time_ns=clock.time_ns())
         self.verifier = Verifier(
@@ -106,10 +119,35 @@ class Parenting:
         """The nonce for proofs that are made now."""
         return self.verifier.nonce(self.clock.monotonic())
 
-    def join(self, stranger: Stranger, request: Join) -> Joined:
-        """Lets a node in. Errors as ``fleet.store.FleetStore.admit``."""
-        self.fleet.admit(stranger, request.secret, journal=request.journal)
+    def join(self, stranger: Stranger, request: Join, *, address: str) -> Joined:
+        """Lets a node in that calls from an address. Errors as ``fleet.store.FleetStore.admit``."""
+        child = self.fleet.admit(stranger, request.secret, journal=request.journal)
+        self._tell("nodes.joined", child, address)
         return Joined(self._node, self.clock.time_ns() / 1e9)
+
+    def key(self, child: str) -> KeyState:
+        """What is taken from a child."""
+        known = self.fleet.child(child)
+        return KeyState(known.key, known.rotations)
+
+    def change_key(self, child: str, statement: str, *, address: str) -> KeyState:
+        """Takes the next key of a child that calls from an address. Errors as ``fleet.store.FleetStore.rotate``.
+
+        Raises:
+            BusyError: It was changed a moment ago.
+        """
+        now_s = self.clock.monotonic()
+        if (wait_s := self._changed_s.get(child, -_CHANGES_S) + _CHANGES_S - now_s) > 0:  # they stand in the audit log
+            raise BusyError("The key was changed a moment ago", hint="Retry later.", retry_after_s=math.ceil(wait_s))
+        changed = self.fleet.rotate(child, statement, audiences=self.authority.fingerprints)
+        self._changed_s[child] = now_s
+        self._tell("nodes.key_changed", changed, address)
+        return KeyState(changed.key, changed.rotations)
+
+    def shown(self, caller: Caller) -> None:
+        """A child has proved itself to one of this node's authorities. From memory; ``keep`` writes it down."""
+        if self.authority.until_s and self.fleet.child(caller.node).authority != caller.audience:
+            self._shown[caller.node] = caller.audience
 
     def told(self, child: str, told: Told) -> Noted:
         """Notes what a child reports."""
@@ -148,10 +186,13 @@ class Parenting:
             self._seen_revision = self.fleet.revision
             self._forget_strangers()
             self.reports.relabel(self.fleet)
+        shown, self._shown = self._shown, {}
         try:
+            if shown:
+                self.fleet.note_authorities(shown)
             self.reports.keep()
-        except EdgewiseError as error:  # they are there, and come again
-            logger.debug("what was reported is not written down: %s", error)
+        except EdgewiseError as error:  # it is there, or comes again
+            logger.debug("what children told is not written down: %s", error)
 
     def close(self) -> None:
         """Keeps what was reported, and lets the databases go, and what is being received."""
@@ -165,6 +206,10 @@ class Parenting:
         """Lets go of what nodes told that nobody brings any more."""
         if gone := [node for node in self.reports.nodes() if self.fleet.route(node) is None]:
             self.reports.forget(gone)
+
+    def _tell(self, kind: str, child: Child, address: str) -> None:
+        what = {"node": child.name, "key": child.key, "changes": child.rotations}
+        self._record(kind, {"who": child.name, "via": "link", "from": address, "outcome": "done", "what": what})
 
     def _spread_s(self) -> float:
         return self.fleet.count() / _WELCOMES_A_SECOND

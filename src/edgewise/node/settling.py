@@ -37,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True):
     """What a node remembers of what is wanted of it.
 
     Attributes:
-        parent: Fingerprint of the parent: what another one wanted counts no more.
+        parent: Which parent that was (``Membership.identity``): what another one wanted counts no more.
         position: How far it has everything.
         newest: The newest document; None for none.
         accepted: The last one that fitted.
@@ -68,7 +68,7 @@ class Settling:
     Args:
         file: Where it is remembered.
         own: The node's own settings.
-        parent: Fingerprint of the node's parent; empty when it has none.
+        parent: Which parent the node has (``Membership.identity``); empty for none.
         clock: The wall clock.
 
     Attributes:
@@ -113,6 +113,14 @@ class Settling:
             if (newest := self._told) is not None:
                 report(newest)
 
+    def part(self) -> None:
+        """The parent was left: what it wanted counts no more."""
+        with self._changed:
+            self._file.unlink(missing_ok=True)
+            self._kept, self.combined, self._refusal = self._decide(Kept())
+            self._report, self._told, self._fresh = lambda _: None, None, True
+            self._changed.notify_all()
+
     def stop(self) -> None:
         """Ends, after the step under way."""
         with self._changed:
@@ -126,7 +134,7 @@ class Settling:
 
         Args:
             handed: What came; documents of other nodes are passed over.
-            parent: Fingerprint of the parent.
+            parent: Which parent that is (``Membership.identity``).
 
         Raises:
             StorageFullError: It is not remembered; nothing changes.

@@ -35,7 +35,7 @@ class Steering:
         random: Callable[[], float],
     ) -> None:
         self._node = way.membership.node
-        self._parent = way.membership.fingerprint
+        self._parent = way.membership.identity
         self._settling = settling
         self._handing = handing
         self._fetching = Fetching(
@@ -59,6 +59,8 @@ class Steering:
 
     def stop(self) -> None:
         """Ends."""
+        if self._handing:
+            self._handing.pass_on = lambda _: None
         self._fetching.stop()
         self._reporting.stop()
 

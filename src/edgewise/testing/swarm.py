@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import secrets
 import ssl
 import threading
 from collections import deque
@@ -27,7 +26,8 @@ from edgewise.journal.base import StreamSettings
 from edgewise.journal.memory import MemoryJournal
 from edgewise.link.base import Join, Joined, UplinkSettings, Welcome, decode
 from edgewise.link.budget import Budget, BudgetSettings
-from edgewise.link.client import Client, Credentials, ask_authority
+from edgewise.link.client import Client, ask_authority
+from edgewise.link.credentials import Credentials
 from edgewise.link.reconnect import Phase
 from edgewise.link.reports import JournalReport, LinkReport, PipelineReport, Report, ResourceReport, Telling
 from edgewise.link.spending import Spending
@@ -35,7 +35,6 @@ from edgewise.link.uplink import CONSUMER, Uplink
 from edgewise.trust.floor import TimeFloor
 from edgewise.trust.joining import JoinToken
 from edgewise.trust.pinning import Pin
-from edgewise.trust.proof import Prover
 from edgewise.types import Entry
 
 T = TypeVar("T")
@@ -187,8 +186,7 @@ class _SwarmNode:
     def __init__(self, name: str, swarm: Swarm) -> None:
         self.name = name
         self.swarm = swarm
-        prover = Prover(Ed25519PrivateKey.generate(), parent=swarm.trusted.fingerprint, random=secrets.token_bytes)
-        self.credentials = Credentials(prover, name)
+        self.credentials = Credentials(Ed25519PrivateKey.generate(), name, trusted=swarm.trusted)
         self.journal = _TimedJournal(node=name, streams={"readings": _STREAM}, clock=swarm.clock)
         self.journal.tally, self.journal.now = swarm.tally, swarm.clock.monotonic
         self.client: _TimedClient | None = None

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edgewise._lib.files import write_atomic
+from edgewise._lib.files import held, write_atomic
 from edgewise.errors import ConflictError, CorruptError, InputError, SettingsError
 from edgewise.trust import jws
 from edgewise.trust.floor import RELEASED_S
@@ -38,6 +38,7 @@ from edgewise.trust.pinning import SUCCESSOR_TYP, Successor, fingerprint_of
 
 MAX_NAMES = 64
 OVERLAP_S = 30 * 86400
+MAX_OVERLAP_S = 10 * 365 * 86400
 SERVER_VALID_S = 90 * 86400
 
 _AUTHORITY_VALID_S = 20 * 365 * 86400
@@ -84,7 +85,10 @@ class ServerCertificate(msgspec.Struct, frozen=True):
 
 
 class Authority:
-    """Opens the authority in a folder; makes it at the first use. One process, one thread at a time.
+    """Opens the authority in a folder; makes it at the first use. One thread at a time.
+
+    Other processes may open it as well: what ``rotate`` changed in one of them counts in the others from their next
+    ``refresh``, and ``stale`` tells that it is due.
 
     Args:
         folder: Its own; made when missing.
@@ -101,20 +105,15 @@ class Authority:
         self._server_path = folder / _SERVER_FILE
         try:
             if not self._path.exists():
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                key = ec.generate_private_key(ec.SECP256R1())
-                self._store(_State(_pem_of(key), _text(_self_signed(key, _moment(time_ns)))))
+                self._make_first(folder, _moment(time_ns))
             if self._path.stat().st_mode & _OTHERS:
                 raise SettingsError(
                     f"{self._path}: others can read the authority's key", hint=f"chmod 600 {self._path}"
                 )
-            self._load(self._path.read_bytes())
+            self._read()
             self._look_at(_moment(time_ns))
         except OSError as error:
-            raise SettingsError(
-                f"{self._path}: the authority cannot be read: {error.strerror}",
-                hint="Check the path and its permissions.",
-            ) from error
+            raise self._unreadable(error) from error
 
     @property
     def fingerprint(self) -> str:
@@ -131,11 +130,29 @@ class Authority:
         """The statement by which children follow a rotation (``Pin.follow``); empty when there is none to follow."""
         return self._previous.successor if self._previous else ""
 
+    @property
+    def since_s(self) -> int:
+        """When it was made: seconds since the Unix epoch, by the parent's wall clock then."""
+        return int(self._certificate.not_valid_after_utc.timestamp()) - _AUTHORITY_VALID_S
+
+    @property
+    def until_s(self) -> int:
+        """How long children may follow, or could, the last rotation; 0 when there was none."""
+        return self._state.previous.until_s if self._state.previous else 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether another process has changed it: ``refresh`` is due. Cheap enough to be asked every second."""
+        try:
+            return _stamp(self._path) != self._stamp
+        except OSError:  # it is told when it is read
+            return True
+
     def issue(self, names: Iterable[str], time_ns: int) -> ServerCertificate:
         """The server's certificate: the one there is, or a new one.
 
         A new one is made when there is none, when the names differ, when a third of its time is left, when the clock
-        stands before its start, and when a rotation begins or its overlap ends.
+        stands before its start, and when a rotation begins or its overlap ends. What another process rotated counts.
 
         Args:
             names: Host names and IP addresses under which the server is reached.
@@ -144,8 +161,12 @@ class Authority:
         Raises:
             InputError: No name, too many, or one that cannot be.
             StorageFullError: There is no room to keep it.
+            SettingsError: The authority cannot be read any more.
+            CorruptError: Its file is damaged; what was read before still counts.
         """
         wanted = _canonical(names)
+        if self.stale:
+            self._read_again()
         now_s = self._within(_moment(time_ns))
         self._look_at(_moment(time_ns))
         known, chain = self._known()
@@ -190,41 +211,62 @@ class Authority:
 
         Raises:
             ConflictError: Children are still following the last rotation.
+            InputError: The overlap is too long.
             StorageFullError: There is no room; nothing has changed.
         """
-        now_s = _moment(time_ns)
-        self._look_at(now_s)
-        if self._previous is not None:
-            raise ConflictError(
-                "The authority was changed not long ago, and children are still following",
-                hint="Wait until the overlap has ended.",
-                until_s=self._previous.until_s,
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise InputError(
+                "An overlap is not longer than ten years", hint="Thirty days do for most.", limit=MAX_OVERLAP_S
             )
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _self_signed(key, now_s)
-        stated = Successor(self.fingerprint, fingerprint_of(certificate), _text(certificate))
-        successor = jws.sign(self._key, stated, typ=SUCCESSOR_TYP)
-        bridge = _signed_authority(certificate.subject, key.public_key(), self._certificate, self._key)
-        kept = _Previous(self._state.certificate, _text(bridge), successor, now_s + overlap_s)
-        self._store(_State(_pem_of(key), _text(certificate), kept))
+        now_s = _moment(time_ns)
+        with held(self._path.parent):
+            self._read_again()
+            self._look_at(now_s)
+            if self._previous is not None:
+                raise ConflictError(
+                    "The authority was changed not long ago, and children are still following",
+                    hint="Wait until the overlap has ended: edgewise authority show",
+                    until_s=self._previous.until_s,
+                )
+            key = ec.generate_private_key(ec.SECP256R1())
+            certificate = _self_signed(key, now_s)
+            stated = Successor(self.fingerprint, fingerprint_of(certificate), _text(certificate))
+            successor = jws.sign(self._key, stated, typ=SUCCESSOR_TYP)
+            bridge = _signed_authority(certificate.subject, key.public_key(), self._certificate, self._key)
+            kept = _Previous(self._state.certificate, _text(bridge), successor, now_s + overlap_s)
+            self._store(_State(_pem_of(key), _text(certificate), kept))
+            self._read()
         self._look_at(now_s)
         return successor
 
-    def _store(self, state: _State) -> None:
-        content = msgspec.json.encode(state)
-        write_atomic(self._path, content, mode=0o600)
-        self._load(content)
+    def _make_first(self, folder: Path, now_s: int) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with held(folder):
+            if not self._path.exists():  # another process may have been first
+                key = ec.generate_private_key(ec.SECP256R1())
+                self._store(_State(_pem_of(key), _text(_self_signed(key, now_s))))
 
-    def _load(self, content: bytes) -> None:
+    def _store(self, state: _State) -> None:
+        write_atomic(self._path, msgspec.json.encode(state), mode=0o600)
+
+    def _read_again(self) -> None:
         try:
-            self._state = msgspec.json.decode(content, type=_State)
-            key = serialization.load_pem_private_key(self._state.key.encode(), password=None)
-            self._certificate = x509.load_pem_x509_certificate(self._state.certificate.encode())
+            self._read()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _read(self) -> None:
+        """Reads the file; when that fails, what was read before still counts."""
+        stamp = _stamp(self._path)
+        try:
+            state = msgspec.json.decode(self._path.read_bytes(), type=_State)
+            key = serialization.load_pem_private_key(state.key.encode(), password=None)
+            certificate = x509.load_pem_x509_certificate(state.certificate.encode())
         except (ValueError, TypeError) as error:
             raise self._corrupt() from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self._certificate.public_key():
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise self._corrupt()
-        self._key = key
+        self._stamp, self._state, self._key, self._certificate = stamp, state, key, certificate
 
     def _look_at(self, now_s: int) -> None:
         """Settles whether there is an overlap now."""
@@ -235,6 +277,11 @@ class Authority:
             fingerprint_of(x509.load_pem_x509_certificate(each.encode())) for each in certificates
         )
         """The newest first; during an overlap the one before as well."""
+
+    def _unreadable(self, error: OSError) -> SettingsError:
+        return SettingsError(
+            f"{self._path}: the authority cannot be read: {error.strerror}", hint="Check the path and its permissions."
+        )
 
     def _corrupt(self) -> CorruptError:
         return CorruptError(f"{self._path} holds no authority", hint="Put it back from a copy.", file=str(self._path))
@@ -281,6 +328,12 @@ class Authority:
         content = _pem_of(key) + _text(certificate) + self._chain()
         write_atomic(self._server_path, content.encode("ascii"), mode=0o600)
         return ServerCertificate(self._server_path, names, start_s, end_s)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What differs once a file was written anew."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _fresh(known: ServerCertificate, now_s: int) -> bool:

@@ -61,6 +61,12 @@ def name_of(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()
 
 
+def keys_of(path: Path) -> tuple[Ed25519PrivateKey, ...]:
+    """The key in a file, and behind it the one that is to follow it, where that was made. Errors as ``open_key``."""
+    own = open_key(path)
+    return (own, next_key(path)) if _next_to(path).exists() else (own,)
+
+
 def next_key(path: Path) -> Ed25519PrivateKey:
     """The key that is to follow the one in a file; made when there is none, and kept until ``promote_key``.
 
@@ -71,20 +77,30 @@ def next_key(path: Path) -> Ed25519PrivateKey:
     return open_key(_next_to(path))
 
 
-def promote_key(path: Path) -> None:
-    """Puts the next key in the place of the one in a file, in one step. Nothing when there is none.
+def promote_key(path: Path, key: str) -> None:
+    """Puts the next key in the place of the one in a file, in one step. One caller at a time.
+
+    Args:
+        path: The file.
+        key: Which key that has to be (the hex form of its public half); nothing happens where the next one is another,
+            or there is none: somebody else was first.
 
     Raises:
         SettingsError: The file cannot be replaced.
     """
     try:
-        if _next_to(path).exists():
+        if _next_to(path).exists() and name_of(next_key(path)) == key:
             _next_to(path).replace(path)
             fsync_folder(path.parent)
     except OSError as error:
         raise SettingsError(
             f"{path}: the node's key cannot be replaced: {error.strerror}", hint="Check the path and its permissions."
         ) from error
+
+
+def drop_next_key(path: Path) -> None:
+    """Nobody is to take the key that was to follow the one in a file."""
+    _next_to(path).unlink(missing_ok=True)
 
 
 def _next_to(path: Path) -> Path:

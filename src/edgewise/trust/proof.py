@@ -36,6 +36,7 @@ from msgspec import Meta
 
 from edgewise.errors import BusyError, InputError
 from edgewise.trust import jws
+from edgewise.trust.keys import name_of
 from edgewise.trust.names import Digest, NodeName, check_name
 from edgewise.trust.refusals import Reason, refusal
 
@@ -115,10 +116,12 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         node: Its name.
         key: The key that it proved with, hex.
+        audience: The authority that it takes this parent for: the newest one, or the one before.
     """
 
     node: str
     key: str
+    audience: str
 
 
 class Stranger(msgspec.Struct, frozen=True):
@@ -142,6 +145,7 @@ class Begun(msgspec.Struct, frozen=True):
 
     node: str
     _key: str
+    _audience: str
     _digest: str
 
     def finish(self, body_digest: str) -> Caller:
@@ -155,7 +159,7 @@ class Begun(msgspec.Struct, frozen=True):
         """
         if self._digest != body_digest:
             raise refusal(Reason.WRONG_BODY, "The proof was made for another body")
-        return Caller(self.node, self._key)
+        return Caller(self.node, self._key, self._audience)
 
 
 class Prover:
@@ -166,9 +170,13 @@ class Prover:
         parent: The fingerprint of the authority that the connection is pinned to (``Pin.fingerprint``), never one that
             the other side states: so no parent can pass a child's proofs on to another parent.
         random: ``secrets.token_bytes`` outside tests.
+
+    Attributes:
+        key: The public half of the key, hex.
     """
 
     def __init__(self, key: Ed25519PrivateKey, *, parent: str, random: Callable[[int], bytes]) -> None:
+        self.key = name_of(key)
         self._key = key
         self._parent = parent
         self._random = random
@@ -304,7 +312,7 @@ class Verifier:
         if claims.ath != _hash_of(token):
             raise refusal(Reason.WRONG_TOKEN, "The proof was made for another access token")
         self._take(claims, access.sub, key, method=method, target=target, now=now)
-        return Begun(access.sub, key, claims.digest)
+        return Begun(access.sub, key, claims.aud, claims.digest)
 
     def admit(self, proof: str, *, method: str, target: str, body_digest: str, now: float) -> Caller:
         """Which known node asks for an access token. Arguments and errors as in ``check``.
@@ -314,7 +322,7 @@ class Verifier:
         claims, key = self._read_proof(proof)
         node = _named(claims)
         self._take(claims, node, key, method=method, target=target, now=now)
-        return Begun(node, key, claims.digest).finish(body_digest)
+        return Begun(node, key, claims.aud, claims.digest).finish(body_digest)
 
     def introduce(self, proof: str, *, method: str, target: str, body_digest: str, now: float) -> Stranger:
         """Which key sends a request to join, and what name it wishes. Arguments and errors as in ``check``.
@@ -326,7 +334,7 @@ class Verifier:
         node = _named(claims)
         self._check_request(claims, method=method, target=target, now=now)
         self._check_revoked(key)
-        caller = Begun(node, key, claims.digest).finish(body_digest)
+        caller = Begun(node, key, claims.aud, claims.digest).finish(body_digest)
         return Stranger(caller.node, caller.key)
 
     def _read_access(self, token: str) -> Access:

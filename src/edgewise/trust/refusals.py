@@ -61,7 +61,8 @@ _HINTS = {
     Reason.BAD_SIGNATURE: "Sign with the node's own key.",
     Reason.WRONG_KEY: "Sign with the key that the parent knows; if it is lost, join again.",
     Reason.WRONG_TOKEN: "Make the proof for the access token that goes with it.",
-    Reason.WRONG_AUDIENCE: "Make token and proof for the parent that is asked.",
+    Reason.WRONG_AUDIENCE: "Make token and proof for the parent that is asked. If it changed its authority while this"
+    " node was away for too long, join again: edgewise leave, then edgewise join with a new token.",
     Reason.WRONG_TARGET: "Make a proof of its own for each request.",
     Reason.WRONG_BODY: "Make the proof for the body that is sent.",
     Reason.WRONG_NAME: "Join with the name that the invitation states.",
@@ -71,7 +72,8 @@ _HINTS = {
     Reason.REVOKED: "Join again with a new token, if the parent's owner agrees.",
     Reason.UNKNOWN: "Ask the parent's owner for a new join token.",
     Reason.USED: "Ask the parent's owner for a new join token, or go on with the key that was taken.",
-    Reason.WRONG_FINGERPRINT: "Check the address of the parent; if the parent was set up anew, join again.",
+    Reason.WRONG_FINGERPRINT: "Check the address of the parent. If it was set up anew, or changed its authority while"
+    " this node was away for too long, join again: edgewise leave, then edgewise join with a new token.",
     Reason.WEAK_TLS: "Check the address of the parent, and what stands in between.",
     Reason.OTHER_SUBTREE: "Have the other child release the node first.",
 }

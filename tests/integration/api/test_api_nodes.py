@@ -130,6 +130,24 @@ def test_a_join_token_is_told_once_listed_without_its_secret_and_revoked(center:
     assert center.http.post("/v1/join-tokens", json={"name": "No Name"}).status_code == 400
 
 
+def test_an_authority_is_put_in_the_others_place_and_it_is_told_who_has_not_followed(center: Center) -> None:
+    center.join("gateway")
+    before = center.get("/v1/authority")
+    assert before == {"fingerprint": before["fingerprint"], "since_ns": before["since_ns"], "until_ns": 0, "behind": []}
+    assert before["fingerprint"] == center.node.parenting.authority.fingerprint
+    made = center.http.post("/v1/authority/successor", json={"overlap_s": 60})
+    assert made.status_code == 201
+    after = center.get("/v1/authority")
+    assert made.json() == after
+    assert after["fingerprint"] != before["fingerprint"]
+    assert (after["behind"], after["until_ns"] > after["since_ns"]) == (["gateway"], True)
+    assert center.audited("authority.rotated")[-1]["fingerprint"] == after["fingerprint"]
+    again = center.http.post("/v1/authority/successor", json={})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+    center.node.parenting.fleet.note_authorities({"gateway": after["fingerprint"], "gone": after["fingerprint"]})
+    assert center.get("/v1/authority")["behind"] == []
+
+
 def test_the_audit_of_the_tree_tells_where_records_are_and_when_one_is_nowhere(center: Center) -> None:
     center.join("door")
     journal = MemoryJournal(node="door", streams={"events": StreamSettings()})

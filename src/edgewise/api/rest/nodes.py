@@ -1,4 +1,6 @@
-"""``/v1/nodes`` and ``/v1/join-tokens``: the nodes below this one, how they are, and who may join."""
+"""``/v1/nodes``, ``/v1/join-tokens`` and ``/v1/authority``: the nodes below this one, how they are, who may join, and
+by what they know this one.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,11 @@ from edgewise.fleet.health import Reason, Status
 from edgewise.fleet.proof import Line, prove
 from edgewise.fleet.selector import MAX_SELECTOR, parse
 from edgewise.link.reports import Report
+from edgewise.node.kin import authority_folder
 from edgewise.node.parenting import Parenting
 from edgewise.node.reporting import make_report
+from edgewise.node.succession import Standing, look, rotate
+from edgewise.trust.authority import MAX_OVERLAP_S, OVERLAP_S
 from edgewise.trust.joining import MAX_LABELS, MAX_VALID_S, Invitation, Label
 
 _TAGS = ["nodes"]
@@ -145,6 +150,12 @@ class NewJoinToken(msgspec.Struct, frozen=True):
     text: str
     fingerprint: str
     port: int
+
+
+class Succession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another authority; children may take ``overlap_s`` to follow."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=MAX_OVERLAP_S)] = OVERLAP_S
 
 
 class TreeLine(msgspec.Struct, frozen=True):
@@ -292,6 +303,26 @@ def revoke_join_token(token_id: FromPath[str], context: Injected, request: Reque
     _parenting(context).fleet.withdraw(token_id)
 
 
+@get("/v1/authority", tags=_TAGS)
+@blocking
+def read_authority(context: Injected) -> Standing:
+    """The authority by which children know this node, and which of them have not followed it yet."""
+    fleet = _parenting(context).fleet
+    return look(authority_folder(context.node.settings), fleet, clock=context.node.clock)
+
+
+@post("/v1/authority/successor", tags=_TAGS)
+@blocking
+def rotate_authority(data: JSONBody[Succession], context: Injected, request: Request[Any, Any, Any]) -> Standing:
+    """Puts another authority in this one's place. Children that are connected follow within a minute, others when they
+    are back; who stays away for longer than the overlap has to join again.
+    """
+    fleet, folder = _parenting(context).fleet, authority_folder(context.node.settings)
+    standing = rotate(folder, fleet, clock=context.node.clock, overlap_s=data.overlap_s)
+    note(request, fingerprint=standing.fingerprint, until_ns=standing.until_ns)
+    return standing
+
+
 def _census(context: Context) -> list[NodeState]:
     parenting = context.node.parenting
     if parenting is None:
@@ -382,4 +413,6 @@ HANDLERS = (
     list_join_tokens,
     create_join_token,
     revoke_join_token,
+    read_authority,
+    rotate_authority,
 )
