@@ -270,7 +270,7 @@ def test_a_gateway_sends_on_what_it_made_of_readings_instead_of_them(tree: Tree)
 
 def test_a_removed_child_is_refused_within_seconds(tree: Tree) -> None:
     def refused() -> bool:
-        return any("uplink: the parent refuses this node" in line for line in tree.device.node.output)
+        return any("uplink is refused" in line for line in tree.device.node.output)
 
     tree.gateway.command("nodes", "remove", "device")
     until(refused)
@@ -280,3 +280,24 @@ def test_a_removed_child_is_refused_within_seconds(tree: Tree) -> None:
     tree.device.node.start()  # then it tries again at once
     until(refused)
     assert tree.gateway.last(node="device") == known
+
+
+def test_a_removed_device_is_released_and_goes_on_elsewhere_where_it_was(tree: Tree) -> None:
+    def below_the_center() -> dict[str, str]:
+        nodes = httpx.get(f"{tree.center.node.address}/v1/nodes", timeout=PATIENCE_S).json()["nodes"]
+        return {node["name"]: node["parent"] for node in nodes}
+
+    until(lambda: below_the_center() == {"gateway": "center"})
+    tree.device.command("leave")
+    tree.device.join(tree.center)
+    until(lambda: below_the_center() == {"device": "center", "gateway": "center"})
+    measured(tree.device, 2)
+    until(lambda: tree.arrived(tree.device))
+    assert tree.center.records(node="device") == tree.device.records()
+
+    tree.device.command("leave")  # it says so: nobody has to remove it
+    tree.device.join(tree.gateway)
+    until(lambda: below_the_center() == {"device": "gateway", "gateway": "center"})
+    last = measured(tree.device, 3)
+    until(lambda: tree.gateway.last(node="device") == last)
+    assert [record.sequence for record in tree.center.records(node="device")] == list(range(1, last))

@@ -136,12 +136,25 @@ def test_a_child_speaks_for_its_own_subtree_alone(fleet: FleetStore) -> None:
         with pytest.raises(AccessError) as refused:
             fleet.check_speaks(caller, node)
         assert reason_of(refused) == "other_subtree"
-    with pytest.raises(AccessError):
-        fleet.announce("west", ["lamp", "door"])
-    assert fleet.route("lamp") is None  # all or none
+    assert fleet.announce("west", ["lamp", "door", "east", "center"]) == ("center", "door", "east")
+    assert (fleet.route("lamp"), fleet.route("door")) == ("west", "east")
     fleet.release("east", "door")
-    fleet.announce("west", ["door"])
+    assert fleet.announce("west", ["door"]) == ()
     fleet.check_speaks("west", "door")
+
+
+def test_a_child_releases_what_it_does_not_name_any_more(fleet: FleetStore, opened: Callable[[], FleetStore]) -> None:
+    join(fleet, "east", number=1)
+    join(fleet, "west", number=2)
+    fleet.announce("east", ["door", "lamp"])
+    beside = opened()
+    assert fleet.announce("east", ["door"], alone=True) == ()
+    before = fleet.revision
+    assert fleet.announce("east", ["door"], alone=True) == ()
+    assert fleet.revision == before  # nothing is written for what is known
+    assert beside.announce("east", ["door"], alone=True) == ()  # also by who has not seen it yet
+    assert fleet.below("east") == ["door", "east"]
+    assert fleet.announce("west", ["lamp"]) == ()
 
 
 def test_a_journal_made_anew_is_told_from_the_one_that_was_there(fleet: FleetStore) -> None:

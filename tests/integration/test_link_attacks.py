@@ -307,9 +307,29 @@ def test_a_child_sends_no_records_of_a_node_that_it_does_not_bring(east: Child, 
 
 def test_a_child_cannot_take_over_a_node_that_another_brings(east: Child, west: Child) -> None:
     for stolen in ("lamp", "west", "center"):
+        welcome = east.hello(StreamState("east", "events", 1), StreamState(stolen, "events", 1))
+        assert welcome.refused == (stolen,)
+        assert [mark.node for mark in welcome.marks] == ["east"]  # how far the other has got is not told
         with pytest.raises(AccessError) as refusal:
-            east.hello(StreamState("east", "events", 1), StreamState(stolen, "events", 1))
+            east.send(batch_of(stolen))
         assert reason_of(refusal) == "other_subtree"
+
+
+def test_a_child_releases_nothing_of_anothers(east: Child, west: Child) -> None:
+    east.hello(StreamState("east", "events", 1))
+    assert west.hello(StreamState("lamp", "events", 1)).refused == ()
+
+
+def test_who_leaves_is_refused_from_then_on_and_its_name_is_free(parent: Parent, tmp_path: Path) -> None:
+    gone = Child(tmp_path, parent, "gone")
+    gone.hello(StreamState("gone", "events", 1), StreamState("bulb", "events", 1))
+    gone.folder.say_goodbye(gone.member)
+    with pytest.raises(AccessError) as refusal:
+        gone.send(batch_of("gone"))
+    assert reason_of(refusal) == "revoked"
+    gone.client.close()
+    for name in ("gone", "bulb"):
+        Child(tmp_path / "again", parent, name).client.close()
 
 
 def test_a_journal_made_anew_is_not_mistaken_for_the_one_before(east: Child) -> None:

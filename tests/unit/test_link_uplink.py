@@ -36,8 +36,9 @@ class AnyRoster:
     def check_journal(self, child: str, journal: str) -> None:
         """Fine."""
 
-    def announce(self, child: str, nodes: list[str]) -> None:
+    def announce(self, child: str, nodes: list[str], *, alone: bool = False) -> tuple[str, ...]:
         """Fine."""
+        return ()
 
 
 class Wire:
@@ -87,7 +88,7 @@ def uplink_of(child: MemoryJournal, clock: ManualClock, **wishes: Any) -> Uplink
         "node": "door",
         "version": "1",
         "connect": lambda: None,
-        "brings": lambda node: node == "lamp",
+        "below": lambda: ("lamp",),
         "settings": UplinkSettings(gather_s=0),
         "clock": clock,
         "random": random.Random(1).random,
@@ -173,15 +174,89 @@ def test_only_what_is_told_to_goes_up(wire: Wire, clock: ManualClock) -> None:
     assert {state.stream for state in wire.parent.streams() if state.node == "door"} == {"events"}
 
 
-def test_a_gateway_passes_on_what_its_children_brought_and_nothing_else(wire: Wire, clock: ManualClock) -> None:
-    gateway, lamp, stray = journal("door", "events"), journal("lamp", "events"), journal("stray", "events")
-    for child in (lamp, stray):
+def gateway_with(*children: str) -> MemoryJournal:
+    """A journal that has taken an event of each child."""
+    gateway = journal("door", "events")
+    for name in children:
+        child = journal(name, "events")
         child.append("events", entries(1))
         batch = child.give("events", "parent", after=0, max_bytes=1000)
         assert batch
         gateway.take([batch])
-    drain(uplink_of(gateway, clock), wire)
-    assert [state for state in wire.parent.streams() if state.last] == [StreamState("lamp", "events", 1)]
+    return gateway
+
+
+class Heard:
+    """A roster that keeps what it is told, and refuses some nodes."""
+
+    def __init__(self, wire: Wire, clock: ManualClock) -> None:
+        self.told: list[list[str]] = []
+        self.refuses: set[str] = set()
+        wire.intake = Intake(wire.parent, self, node="center", clock=clock, heard=lambda *_: None)
+
+    def check_speaks(self, caller: str, node: str) -> None:
+        assert node not in self.refuses
+
+    def check_journal(self, child: str, journal: str) -> None:
+        """Fine."""
+
+    def announce(self, child: str, nodes: list[str], *, alone: bool = False) -> tuple[str, ...]:
+        assert alone
+        self.told.append(nodes)
+        return tuple(sorted(self.refuses.intersection(nodes)))
+
+
+def test_what_a_child_brought_goes_up_also_when_it_has_left_and_then_it_is_released(
+    wire: Wire, clock: ManualClock
+) -> None:
+    heard, uplink = Heard(wire, clock), uplink_of(gateway_with("lamp", "left"), clock)
+    drain(uplink, wire)
+    assert {state for state in wire.parent.streams() if state.last} == {
+        StreamState("lamp", "events", 1),
+        StreamState("left", "events", 1),
+    }
+    assert uplink._has_news()
+    drain(uplink, wire)
+    assert heard.told == [["lamp", "left"], ["lamp"]]
+    assert not uplink._has_news()
+
+
+def test_a_child_that_came_from_another_gateway_goes_on_where_that_one_got(wire: Wire, clock: ManualClock) -> None:
+    lamp = journal("lamp", "events")
+    lamp.append("events", entries(1, 2, 3))
+    batch = lamp.give("events", "parent", after=0, max_bytes=1000)
+    assert batch
+    wire.parent.take([batch])
+    gateway = gateway_with("lamp")  # it has the first of them so far
+    gateway.append("events", entries(7))
+    uplink = uplink_of(gateway, clock)
+    drain(uplink, wire)
+    assert numbers(wire.parent.read("door/events")) == [7]
+    assert not uplink._has_news()
+    lamp.append("events", entries(4))
+    rest = lamp.give("events", "gateway", after=1, max_bytes=1000)
+    assert rest
+    gateway.take([rest])
+    drain(uplink, wire)
+    assert numbers(wire.parent.read("lamp/events")) == [1, 2, 3, 4]
+    assert {balance.pending for balance in gateway.audit() if balance.consumer == "parent"} == {0}
+
+
+def test_a_node_that_is_somebody_elses_holds_up_nobody_and_is_asked_for_again(wire: Wire, clock: ManualClock) -> None:
+    heard, gateway = Heard(wire, clock), gateway_with("lamp", "moved")
+    gateway.append("events", entries(1))
+    uplink = uplink_of(gateway, clock, below=lambda: ("lamp", "moved"))
+    heard.refuses = {"moved"}
+    drain(uplink, wire)
+    assert {state.node for state in wire.parent.streams() if state.last} == {"door", "lamp"}
+    assert uplink.state.pending == 1
+    assert not uplink._has_news()
+    clock.advance(61)
+    assert uplink._has_news()
+    heard.refuses = set()
+    drain(uplink, wire)
+    assert {state.node for state in wire.parent.streams() if state.last} == {"door", "lamp", "moved"}
+    assert uplink.state.pending == 0
 
 
 def test_a_budget_that_is_used_up_keeps_readings_at_home_but_not_events(wire: Wire, clock: ManualClock) -> None:

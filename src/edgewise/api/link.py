@@ -142,6 +142,12 @@ class Link:
         change = functools.partial(self._parenting.change_key, address=_address(request))
         return encode(await self._run(change, caller.node, body.decode("ascii", "replace")))
 
+    async def _leave(self, request: Request) -> bytes:
+        caller, _ = await self._proved(request, max_bytes=0)
+        leave = functools.partial(self._parenting.leave, address=_address(request))
+        await self._run(leave, caller.node)
+        return b""
+
     async def _hello(self, request: Request) -> bytes:
         caller, body = await self._proved(request, max_bytes=MAX_BODY_BYTES)
         hello = decode(body, Hello)
@@ -265,6 +271,7 @@ _ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "token"): Link._token,
     ("GET", "key"): Link._key,
     ("POST", "key"): Link._change_key,
+    ("POST", "leave"): Link._leave,
     ("POST", "hello"): Link._hello,
     ("POST", "records"): Link._records,
     ("GET", "blobs"): Link._blobs,

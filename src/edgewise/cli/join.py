@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from edgewise.cli import output
 from edgewise.cli.options import ConfigFile, load_settings
-from edgewise.errors import NotFoundError
+from edgewise.errors import EdgewiseError, NotFoundError
 
 
 def join(
@@ -40,8 +41,9 @@ def join(
 def leave(*, config: ConfigFile = None) -> None:
     """End being a child: nothing is sent any more, and what the parent wanted counts no more.
 
-    What was recorded stays here, and what was sent stays there. A running node ends it within seconds. A parent that is
-    joined later gets all records and pictures that are still here.
+    What was recorded stays here, and what was sent stays there. A running node ends it within seconds. The parent is
+    told, so that the name is free there. A parent that is joined later gets all records and pictures that are still
+    here.
     """
     from edgewise.node.kin import link_folder
 
@@ -49,5 +51,12 @@ def leave(*, config: ConfigFile = None) -> None:
     membership = folder.membership
     if membership is None:
         raise NotFoundError("This node is nobody's child", kind="parent")
+    try:
+        folder.say_goodbye(membership)
+    except EdgewiseError as error:
+        output.note(
+            f"[yellow]{escape(membership.parent)} could not be told[/]: {escape(error.message)}\n"
+            f"It has to be done there: edgewise nodes remove {membership.node}"
+        )
     folder.leave()
     output.out().print(f"{membership.node} has left {membership.parent}", markup=False)

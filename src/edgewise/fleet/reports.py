@@ -76,8 +76,8 @@ class Roster(Protocol):
         """The child that brings a node."""
         ...
 
-    def announce(self, child: str, nodes: Collection[str]) -> None:
-        """A child says which nodes are below it."""
+    def announce(self, child: str, nodes: Collection[str]) -> tuple[str, ...]:
+        """A child says which nodes are below it; those that it cannot bring."""
         ...
 
     def has_learned(self, child: str, told: Mapping[str, Mapping[str, str]]) -> bool:
@@ -153,11 +153,11 @@ class ReportBook:
             told: By it.
             roster: Who brings whom, and learns what is said about them.
         """
-        refused = set()
+        refused: set[str] = set()
         for report in told.reports:
             if roster.route(report.node) != caller:
                 try:
-                    roster.announce(caller, [report.node])
+                    refused.update(roster.announce(caller, [report.node]))
                 except EdgewiseError:
                     refused.add(report.node)
         reports = [report for report in told.reports if report.node not in refused]

@@ -16,7 +16,7 @@ import msgspec
 from edgewise._lib.clock import Clock
 from edgewise._lib.sqlite import read_statements
 from edgewise._lib.state import Row, State
-from edgewise.errors import ConflictError, NotFoundError, TooLargeError
+from edgewise.errors import AccessError, ConflictError, NotFoundError, TooLargeError
 from edgewise.fleet import labels as words
 from edgewise.trust import joining, rotation, subtree
 from edgewise.trust.joining import Invitation, JoinToken
@@ -289,22 +289,37 @@ class FleetStore:
                 name=child,
             )
 
-    def announce(self, child: str, nodes: Collection[str]) -> None:
-        """A child says which nodes are below it. Errors as ``trust.subtree.Tree.announce``; all or none are taken."""
-        fresh = [node for node in nodes if self._tree.route(node) != child]
-        if not fresh:
-            return
-        with self._changing():
-            for node in fresh:
-                self._tree.announce(child, node)
-                self._state.execute(_SQL["add_route"], node=node, child=child)
+    def announce(self, child: str, nodes: Collection[str], *, alone: bool = False) -> tuple[str, ...]:
+        """A child says which nodes are below it.
+
+        Args:
+            child: Who.
+            nodes: Those.
+            alone: No others are: what it brought before is released.
+
+        Returns:
+            Those that it cannot bring: this node is called so, another child is or brings one, or there is no room.
+
+        Raises:
+            NotFoundError: There is no such child.
+            InputError: No node can be called so; nothing has changed.
+        """
+        with self._lock:
+            missing = [node for node in nodes if self._tree.route(node) != child]
+            gone = self._tree.brought(child) - {child, *nodes} if alone else set()
+            taken = {node for node in missing if node == self._name or self._tree.route(node)}
+        fresh = [node for node in missing if node not in taken]
+        if fresh or gone:
+            with self._changing():
+                for node in gone & self._tree.brought(child):
+                    self._release(child, node)
+                taken |= {node for node in fresh if not self._bring(child, node)}
+        return tuple(sorted(taken))
 
     def release(self, child: str, node: str) -> None:
         """A node is not below a child any more. Errors as ``trust.subtree.Tree.release``."""
         with self._changing():
-            self._tree.release(child, node)
-            self._state.execute(_SQL["remove_route"], node=node)
-            self._forget_labels({node})
+            self._release(child, node)
 
     def rotate(self, child: str, statement: str, *, audiences: Collection[str]) -> Child:
         """Takes the next key of a child. Errors as ``trust.rotation.take``."""
@@ -421,6 +436,20 @@ class FleetStore:
             except BaseException:
                 self._load()
                 raise
+
+    def _bring(self, child: str, node: str) -> bool:
+        """Notes that a child brings a node; whether it can."""
+        try:
+            self._tree.announce(child, node)
+        except (AccessError, TooLargeError):
+            return False
+        self._state.execute(_SQL["add_route"], node=node, child=child)
+        return True
+
+    def _release(self, child: str, node: str) -> None:
+        self._tree.release(child, node)
+        self._state.execute(_SQL["remove_route"], node=node)
+        self._forget_labels({node})
 
     def _stored_revision(self) -> int:
         row = self._state.one(_SQL["revision"])

@@ -189,14 +189,9 @@ class WishStore:
     # What comes up.
 
     def report(self, child: str, reports: Sequence[Report]) -> None:
-        """Keeps what a child reports, of itself and of nodes that it brings.
-
-        Raises:
-            AccessError: It speaks for a node that another child brings.
-        """
-        self._fleet.announce(child, sorted({report.node for report in reports} - {child}))
-        for report in reports:
-            self._fleet.check_speaks(child, report.node)
+        """Keeps what a child reports, of itself and of nodes that it brings; what it says of others is left out."""
+        refused = self._fleet.announce(child, sorted({report.node for report in reports} - {child}))
+        reports = [report for report in reports if report.node not in refused]
         now_ns = self._clock.time_ns()
         with self._state.transaction():
             for report in reports:

@@ -12,6 +12,7 @@ has the same JSON body as everywhere in the API, and the child raises it again a
 * ``GET key``: → ``KeyState``: which key of the child counts. ``POST key``: the statement that changes it
   (``trust.rotation``) → ``KeyState``. From then on the old key is refused.
 * ``POST hello``: ``Hello`` → ``Welcome``. The first thing of a connection: who is there, what each side has.
+* ``POST leave``: the child is none any more: its key is refused from then on, and its name is free.
 * ``POST records``: ``Records`` → ``Taken``. When it is answered they are on the parent's disk. Whatever is repeated is
   recognised; what does not join on is refused with ``expected``, and the child says hello again.
 * ``POST blobs``: ``Offer`` → ``Begun``. A blob is to be sent, from the offset in the answer on; or the parent has it.
@@ -36,6 +37,7 @@ from msgspec import Meta
 from edgewise.errors import DecodeError
 from edgewise.journal.base import Batch, StreamState
 from edgewise.link.budget import BudgetSettings
+from edgewise.trust.names import NodeName
 
 PREFIX = "/link/v1"
 OPEN = (f"{PREFIX}/authority",)
@@ -135,11 +137,13 @@ class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         journal: Identity of its journal.
         version: Of the program.
         streams: What it has, of itself and of the nodes that it brings.
+        brings: The nodes that it brings, those without streams among them: all others it has released.
     """
 
     journal: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
     version: Annotated[str, Meta(max_length=64)]
     streams: _Streams
+    brings: Annotated[tuple[NodeName, ...], Meta(max_length=MAX_NODES)] = ()
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -151,12 +155,14 @@ class Welcome(msgspec.Struct, frozen=True):
         marks: How far the parent has each of the streams.
         spread_s: A child that loses this connection comes back after a part of so many seconds, drawn at random: the
             parent knows how many there are.
+        refused: The nodes of which nothing is taken from it, since they are somebody else's.
     """
 
     parent: str
     time_s: float
     marks: _Streams
     spread_s: float = 0.0
+    refused: tuple[NodeName, ...] = ()
 
 
 class Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,8 +22,8 @@ class Roster(Protocol):
         """Refuses a child whose journal was made anew."""
         ...
 
-    def announce(self, child: str, nodes: list[str]) -> None:
-        """A child says which nodes are below it."""
+    def announce(self, child: str, nodes: list[str], *, alone: bool = False) -> tuple[str, ...]:
+        """A child says which nodes are below it, and, ``alone``, that no others are; those that it cannot bring."""
         ...
 
 
@@ -62,18 +62,20 @@ class Intake:
 
         Raises:
             ConflictError: The child's journal was made anew.
-            AccessError: It brings a node that another child brings.
+            InputError: It brings too many nodes.
         """
         self._roster.check_journal(caller, hello.journal)
-        nodes = sorted({stream.node for stream in hello.streams} - {caller})
+        nodes = sorted({*hello.brings, *(stream.node for stream in hello.streams)} - {caller})
         if len(nodes) > MAX_NODES:
             raise InputError(f"A child brings at most {MAX_NODES} nodes, not {len(nodes)}", limit=MAX_NODES)
-        self._roster.announce(caller, nodes)
+        refused = self._roster.announce(caller, nodes, alone=True)
         self._heard(caller, hello.version)
         marks = tuple(
-            StreamState(each.node, each.stream, self._journal.mark(each.node, each.stream)) for each in hello.streams
+            StreamState(each.node, each.stream, self._journal.mark(each.node, each.stream))
+            for each in hello.streams
+            if each.node not in refused
         )
-        return Welcome(self._node, self._clock.time_ns() / 1e9, marks, self._spread_s())
+        return Welcome(self._node, self._clock.time_ns() / 1e9, marks, self._spread_s(), refused)
 
     def take(self, caller: str, batches: tuple[Batch, ...]) -> Taken:
         """Takes records; when it returns they are on disk.

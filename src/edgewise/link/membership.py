@@ -115,6 +115,15 @@ class LinkFolder:
             (self._folder / MEMBERSHIP).unlink(missing_ok=True)
             fsync_folder(self._folder)
 
+    def say_goodbye(self, membership: Membership) -> None:
+        """Tells the parent that the node leaves it.
+
+        Raises:
+            EdgewiseError: It does not know; as ``Client.call``.
+        """
+        with contextlib.closing(self.client(membership, self.credentials(membership))) as client:
+            client.call("POST", "/leave")
+
     @property
     def settled(self) -> str | None:
         """The ``identity`` of the parent that the rest of the node's data is about; None when nothing was noted."""

@@ -9,7 +9,7 @@ on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -34,6 +34,7 @@ CONSUMER = "parent"
 _REQUEST_BYTES = MAX_RECORDS_BYTES // 4
 _LEAST_BYTES = 64 * 1024
 _HELD_OFF_S = 10.0
+_ASK_AGAIN_S = 60.0  # whether the parent takes now what it refused
 _LOOK_S = 0.1  # while readings are gathered, an event is seen this soon
 _IDLE_S = 1.0  # an idle link looks whether it was stopped this often
 
@@ -68,7 +69,7 @@ class Uplink:
         node: This node's name.
         version: Of the program.
         connect: Makes a connection to the parent.
-        brings: Whether a node is below this one; records of others that the journal holds stay here.
+        below: The nodes below this one.
         settings: How records go up.
         clock: Time.
         random: 0 to 1, for jitter.
@@ -84,7 +85,7 @@ class Uplink:
         node: str,
         version: str,
         connect: Callable[[], Client],
-        brings: Callable[[str], bool],
+        below: Callable[[], Collection[str]],
         settings: UplinkSettings,
         clock: Clock,
         random: Callable[[], float],
@@ -95,7 +96,7 @@ class Uplink:
         self._journal = journal
         self._node = node
         self._version = version
-        self._brings = brings
+        self._below = below
         self._settings = settings
         self._told = told
         self._telling = telling
@@ -103,6 +104,9 @@ class Uplink:
         self._stopping = self._calling.stopping
         self._spending = spending
         self._marks: dict[str, int] = {}
+        self._brought: frozenset[str] = frozenset()
+        self._refused: frozenset[str] = frozenset()
+        self._again_s = 0.0
         self._room = _REQUEST_BYTES
         self._held_off: dict[str, float] = {}
         self._random = random
@@ -147,8 +151,8 @@ class Uplink:
         while not self._stopping.is_set():
             if self._telling:
                 self._telling.tell(lambda told: self._ask(client, "/health", told, Noted))
-            if any(self._key(each) not in self._marks for each in self._streams()):
-                self._greet(client)  # a child has brought a stream
+            if self._has_news():
+                self._greet(client)
             try:
                 sent = self._send(client)
             except StorageFullError:
@@ -163,24 +167,55 @@ class Uplink:
             if not sent:
                 seen = self._await(seen)
 
+    def _has_news(self) -> bool:
+        """Whether a child came with a stream or went, or it may be that the parent takes now what it refused."""
+        streams = self._streams()
+        if self._refused and self._clock.monotonic() >= self._again_s:
+            return True
+        unknown = any(self._key(each) not in self._marks for each in streams if each.node not in self._refused)
+        return unknown or self._bringing(streams) != self._brought
+
+    def _bringing(self, streams: Sequence[StreamState]) -> frozenset[str]:
+        """The nodes below, and those that were and have something to go up still."""
+        return frozenset((*self._below(), *(each.node for each in streams))) - {self._node}
+
     def _greet(self, client: Client) -> None:
-        streams = tuple(self._streams())
-        hello = Hello(self._journal.identity, self._version, streams)
+        streams = self._streams()
+        self._brought = self._bringing(streams)
+        hello = Hello(self._journal.identity, self._version, tuple(streams), tuple(sorted(self._brought)))
         welcome = self._ask(client, "/hello", hello, Welcome)
+        self._note_refused(welcome)
+        streams = [each for each in streams if each.node not in self._refused]
         self._spending.hear(welcome.time_s)
         client.hear(welcome.time_s)
         marks = {key_of(mark.node, mark.stream): mark.last for mark in welcome.marks}
         for stream in streams:
             self._reach(stream, marks.get(key_of(stream.node, stream.stream), 0))
-        self._journal.advance_each(CONSUMER, {key: self._marks[key] for key in map(self._key, streams)})
+        reached = {self._key(each): each.last for each in streams}
+        self._journal.advance_each(
+            CONSUMER, {key: self._marks[key] for key, last in reached.items() if self._marks[key] <= last}
+        )
         self._calling.connected(spread_s=welcome.spread_s)
         if self._told:
             self._told(welcome)
 
+    def _note_refused(self, welcome: Welcome) -> None:
+        refused = self._brought & frozenset(welcome.refused)
+        for node in sorted(refused - self._refused):
+            logger.warning(
+                "%s takes nothing of %s, which came to it another way before: edgewise nodes remove %s there",
+                *(welcome.parent, node, node),
+            )
+        self._refused = refused
+        self._again_s = self._clock.monotonic() + _ASK_AGAIN_S
+
     def _reach(self, stream: StreamState, mark: int) -> None:
         """Notes how far the parent has a stream."""
         key = self._key(stream)
-        if mark > stream.last:
+        if mark > stream.last and stream.node != self._node:  # it waits until this node has as much: nobody else does
+            if self._marks.get(key) != mark:
+                logger.warning("the parent has %s up to %d, from before; here it is up to %d", key, mark, stream.last)
+        elif mark > stream.last:
             raise ConflictError(
                 f"The parent has {key} up to {mark}, this journal up to {stream.last}: it was put back from a copy",
                 hint="Put the newer journal back; or join again, under another name.",
@@ -217,7 +252,8 @@ class Uplink:
         """What may be sent, the most urgent first."""
         now_s = self._clock.monotonic()
         self._held_off = {key: until_s for key, until_s in self._held_off.items() if until_s > now_s}
-        behind = plan(self._streams(), self._marks, key=self._key)
+        streams = [each for each in self._streams() if each.node not in self._refused]
+        behind = plan(streams, self._marks, key=self._key)
         return [each for each in behind if self._key(each) not in self._held_off]
 
     def _ask(self, client: Client, path: str, content: object, kind: type[T]) -> T:
@@ -264,11 +300,16 @@ class Uplink:
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        return [each for each in self._journal.streams() if self._goes_up(each)]
+        below = frozenset(self._below())
+        return [each for each in self._journal.streams() if self._goes_up(each, below)]
 
-    def _goes_up(self, stream: StreamState) -> bool:
+    def _goes_up(self, stream: StreamState, below: frozenset[str]) -> bool:
         own = stream.node == self._node
-        return self._settings.sends(stream.stream, own=own) and (own or self._brings(stream.node))
+        if not self._settings.sends(stream.stream, own=own):
+            return False
+        if own or stream.node in below:
+            return True
+        return self._journal.follow(self._key(stream), CONSUMER) < stream.last  # it was below, and left something
 
     def _key(self, stream: StreamState) -> str:
         return key_at(stream.node, stream.stream, own=self._node)

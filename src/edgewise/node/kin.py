@@ -301,7 +301,7 @@ def make_links(
     blobs: BlobStore,
     *,
     way: Way,
-    brings: Callable[[str], bool],
+    fleet: FleetStore | None,
     telling: Telling,
     clock: Clock,
 ) -> Links:
@@ -312,7 +312,7 @@ def make_links(
         journal: What is sent.
         blobs: What its records point to.
         way: To the parent.
-        brings: Whether a node is below this one.
+        fleet: The node's children; None where it takes none.
         telling: Reports how the node is.
         clock: Time.
     """
@@ -325,7 +325,7 @@ def make_links(
         node=settings.node.name,
         version=__version__,
         connect=way.connect,
-        brings=brings,
+        below=fleet.nodes if fleet else tuple,
         settings=settings.parent,
         clock=clock,
         random=random.random,
@@ -337,7 +337,7 @@ def make_links(
         journal,
         node=settings.node.name,
         settings=settings.parent,
-        brings=brings,
+        brings=lambda node: fleet is not None and fleet.route(node) is not None,
         connect=way.connect,
         spending=way.spending,
         clock=clock,

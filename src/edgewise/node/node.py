@@ -582,7 +582,7 @@ class Node:
             self.journal,
             self.blobs,
             way=way,
-            brings=self._brings,
+            fleet=self.parenting.fleet if self.parenting else None,
             telling=make_telling(self),
             clock=self.clock,
         )
@@ -611,9 +611,6 @@ class Node:
                 self.links.stop()
             self.way.spending.bound(self.settings.parent.budget)
             self._begin_links(self.way)
-
-    def _brings(self, node: str) -> bool:
-        return self.parenting is not None and self.parenting.fleet.route(node) is not None
 
     def _retain(self) -> None:
         self.journal.retain()

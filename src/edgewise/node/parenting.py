@@ -144,6 +144,12 @@ class Parenting:
         self._tell("nodes.key_changed", changed, address)
         return KeyState(changed.key, changed.rotations)
 
+    def leave(self, child: str, *, address: str) -> None:
+        """A child that calls from an address says that it is none any more. Errors as ``remove``."""
+        known = self.fleet.child(child)
+        self.remove(child)
+        self._tell("nodes.left", known, address)
+
     def shown(self, caller: Caller) -> None:
         """A child has proved itself to one of this node's authorities. From memory; ``keep`` writes it down."""
         if self.authority.until_s and self.fleet.child(caller.node).authority != caller.audience:

@@ -3,7 +3,7 @@
 A child sends records and balances for itself and for the nodes below it. The parent knows a node that is further down
 by the child that announced it first; that child keeps it until it releases it, or leaves. So a child can neither take
 over a node of its sibling, nor its sibling itself, nor its parent. What it can do is to announce a name before
-its owner does: the owner is then told ``other_subtree``, and a person releases the name.
+its owner does: the owner is then told so, and a person releases the name. All else that the owner brings is taken.
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ class Tree:
     def route(self, node: str) -> str | None:
         """The child that brings a node; None when nobody does."""
         return self._routes.get(node)
+
+    def brought(self, child: str) -> set[str]:
+        """The nodes that a child brings, itself among them."""
+        if self._counts.get(child, 0) == 1:
+            return {child}
+        return {node for node, route in self._routes.items() if route == child}
 
     def join(self, child: str) -> None:
         """A node becomes a child of this one; nothing when it is one.
@@ -115,7 +121,7 @@ class Tree:
             NotFoundError: There is no such child.
         """
         self._check_child(child)
-        gone = tuple(node for node, route in self._routes.items() if route == child)
+        gone = tuple(self.brought(child))
         for node in gone:
             self._remove(node)
         return gone
