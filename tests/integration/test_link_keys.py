@@ -436,3 +436,45 @@ def test_a_disk_that_takes_nothing_does_not_end_what_calls_the_parent(
         assert child.membership.fingerprint != now
     child.call()
     assert child.membership.fingerprint == now
+
+
+def test_without_an_overlap_nothing_is_taken_from_then_on_not_even_over_a_connection_that_stands(
+    child: Child, parent: Parent
+) -> None:
+    child.call()
+    child.call()
+    parent.rotate(overlap_s=0)
+    assert child.refused() == "wrong_audience"
+
+
+def test_who_joined_since_has_not_to_follow(child: Child, parent: Parent, tmp_path: Path) -> None:
+    parent.rotate()
+    new = Child(tmp_path, parent, "new")  # it has not called yet
+    assert parent.behind() == ("door",)
+    new.close()
+
+
+def test_who_joins_again_and_again_stands_in_the_audit_log_once(child: Child, parent: Parent) -> None:
+    token = parent.token()
+    late = LinkFolder(child.path.parent / "late")
+    for _ in range(3):
+        late.join(parent.url, token, node="late", journal="ab" * 16)
+    assert [each["what"]["node"] for each in parent.audited("nodes.joined")] == ["door", "late"]
+
+
+def test_a_certificate_that_cannot_be_written_is_tried_again(
+    child: Child, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_RETRY_S", 0.05)
+    refresh, failed = Authority.refresh, []
+
+    def fail_once(self: Authority, *rest: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise OSError(errno.EROFS, "Read-only file system")
+        return refresh(self, *rest)
+
+    monkeypatch.setattr(Authority, "refresh", fail_once)
+    now = parent.rotate()
+    child.call()
+    assert (failed, child.membership.fingerprint) == ([True], now)

@@ -42,7 +42,7 @@ class Child(msgspec.Struct, frozen=True):
         journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
         labels: What was said about it, when it was invited or later.
         joined_ns: When it joined, nanoseconds since the Unix epoch.
-        authority: The fingerprint that it last proved itself to; empty while this node has had one authority alone.
+        authority: The fingerprint that it last proved itself to; empty where that was not noted: by an earlier release.
     """
 
     name: str
@@ -259,7 +259,15 @@ class FleetStore:
                 used_by=invitation.used_by,
                 node=invitation.node,
             )
-            child = Child(stranger.node, stranger.key, 0, journal, dict(invitation.labels), self._clock.time_ns())
+            child = Child(
+                stranger.node,
+                stranger.key,
+                0,
+                journal,
+                dict(invitation.labels),
+                self._clock.time_ns(),
+                stranger.audience,
+            )
             self._state.execute(
                 _SQL["add_child"],
                 name=child.name,
@@ -267,6 +275,7 @@ class FleetStore:
                 journal=journal,
                 labels=_text(child.labels),
                 now_ns=child.joined_ns,
+                authority=child.authority,
             )
             self._state.execute(_SQL["add_route"], node=stranger.node, child=stranger.node)
             self._keep_in_mind(child)
