@@ -175,6 +175,33 @@ def test_a_key_is_changed_once(fleet: FleetStore) -> None:
     assert fleet.child("door").rotations == 1
 
 
+def test_a_child_that_was_removed_does_not_return_with_the_key_and_token_that_it_joined_with(
+    fleet: FleetStore,
+) -> None:
+    token = invite(fleet)
+    join(fleet, "door", token=token)
+    statement = rotation.rotate(key_of(1), key_of(9), node="door", parent=PARENT, number=1)
+    fleet.rotate("door", statement, audiences=[PARENT])
+    fleet.remove("door")
+    with pytest.raises(AccessError) as refused:
+        join(fleet, "door", token=token)
+    assert reason_of(refused) == "used"
+    assert fleet.key("door") is None
+    join(fleet, "door")
+
+
+def test_who_states_nonsense_does_not_have_everything_read_anew(
+    fleet: FleetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(fleet, "door")
+    monkeypatch.setattr(fleet, "_load", lambda: pytest.fail("all was read"))
+    with pytest.raises(AccessError):
+        fleet.admit(Stranger("thief", name_of(key_of(2))), b"x" * 32, journal=JOURNAL)
+    statement = rotation.rotate(key_of(2), key_of(9), node="door", parent=PARENT, number=1)
+    with pytest.raises(AccessError):
+        fleet.rotate("door", statement, audiences=[PARENT])
+
+
 def test_a_removed_child_is_out_and_its_name_is_free(fleet: FleetStore) -> None:
     stranger = join(fleet, "gateway")
     fleet.announce("gateway", ["door"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from edgewise.fleet.wishes import WishStore
 from edgewise.journal.base import Batch, Packed
 from edgewise.journal.packed import pack
+from edgewise.link.way import Way
 from edgewise.node import kin
 from edgewise.node import node as nodes
 from edgewise.node.node import Node
@@ -164,3 +166,47 @@ def test_a_parent_that_moved_is_called_at_its_new_address(gateway: Gateway, pare
     assert gateway.upstream(*digests)  # it is the same one
     digests.append(gateway.see(2))
     until(lambda: has(first, [1, 2], digests), patience_s=PATIENCE_S)
+
+
+def test_nothing_begins_by_a_way_that_ends(
+    gateway: Gateway, parents: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.join(parents[0])
+    until(lambda: gateway.node.links is not None, patience_s=PATIENCE_S)
+    steering = gateway.node._steering
+    assert steering
+    stop = steering.stop
+
+    def stop_while_the_api_comes_up() -> None:
+        gateway.node.answer_parent(lambda *_: pytest.fail("the parent that was left asks"))
+        stop()
+
+    monkeypatch.setattr(steering, "stop", stop_while_the_api_comes_up)
+    gateway.leave()
+    until(lambda: gateway.node.links is None, patience_s=PATIENCE_S)
+    assert gateway.node.relay is None
+
+
+def test_another_parent_is_called_only_once_what_is_true_of_the_one_before_is_forgotten(
+    gateway: Gateway, parents: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = parents
+    open_way, make_links = kin.open_way, kin.make_links
+    seen: list[tuple[str | None, str]] = []
+
+    def join_another_meanwhile(*given: Any, **named: Any) -> Any:
+        folder = kin.link_folder(gateway.settings)
+        if (known := folder.membership) and known.parent == "first":
+            gateway.leave()
+            gateway.join(second)
+        return open_way(*given, **named)
+
+    def look(settings: Settings, *given: Any, way: Way, **named: Any) -> Any:
+        seen.append((kin.link_folder(settings).settled, way.membership.identity))
+        return make_links(settings, *given, way=way, **named)
+
+    monkeypatch.setattr(kin, "open_way", join_another_meanwhile)
+    monkeypatch.setattr(kin, "make_links", look)
+    gateway.join(first)
+    until(lambda: bool(seen), patience_s=PATIENCE_S)
+    assert all(settled == called for settled, called in seen)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import secrets
 import shutil
 import threading
@@ -17,6 +19,7 @@ from edgewise.api.app import create_app
 from edgewise.api.server import Secure, Server, configure, listen
 from edgewise.errors import AccessError, BusyError, ConflictError, EdgewiseError, UnavailableError
 from edgewise.journal.base import StreamState
+from edgewise.link import membership
 from edgewise.link.base import Hello, KeyState, Welcome, decode
 from edgewise.link.client import Client
 from edgewise.link.membership import LinkFolder, Membership
@@ -97,6 +100,11 @@ class Child:
     @property
     def key(self) -> str:
         return name_of(open_key(self.path / "node.key"))
+
+    @property
+    def keys(self) -> list[str]:
+        """The key, and behind it those made to follow it."""
+        return list(map(name_of, self.folder.keys()))
 
     def join(self) -> None:
         self.folder.join(self.parent.url, self.parent.token(), node=self.name, journal=self.journal)
@@ -187,22 +195,50 @@ def test_a_cut_between_stating_a_key_and_keeping_it_is_settled_by_the_next_call(
     monkeypatch.setattr(command, "promote", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):  # the parent has it, the disk has not
         command.change_key(child.membership)
-    before, wanted = child.key, name_of(next_key(child.path / "node.key"))
+    before, wanted = child.keys
     assert child.parent.parenting.fleet.key("door") == wanted != before
     if not runs:
         child.start()
     child.call()
-    assert child.key == wanted
-    assert not (child.path / "node.key.next").exists()
+    assert child.keys == [wanted]
     assert LinkFolder(child.path).change_key(child.membership).changes == 2
 
 
-def test_a_cut_before_a_key_was_stated_leaves_the_old_one_and_the_next_try_takes_the_same(child: Child) -> None:
-    made = name_of(next_key(child.path / "node.key"))
+def test_a_cut_before_a_key_was_stated_leaves_the_old_one_and_the_next_try_takes_one_that_nobody_copied(
+    child: Child, tmp_path: Path
+) -> None:
+    next_key(child.path / "node.key")
     child.start()
     child.call()
-    assert child.key != made
-    assert child.folder.change_key(child.membership).key == made == child.key
+    shutil.copytree(child.path, tmp_path / "stolen")
+    stolen = list(map(name_of, LinkFolder(tmp_path / "stolen").keys()))
+    assert len(stolen) == 2
+    assert child.folder.change_key(child.membership).key == child.key
+    assert child.key not in stolen
+
+
+def test_a_key_that_is_taken_late_is_not_lost_to_changes_begun_since(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[bytes] = []
+    command = LinkFolder(child.path)
+    sent = Client._send
+
+    def hold_back(self: Client, method: str, path: str, body: bytes = b"", **more: Any) -> bytes:
+        if (method, path) == ("POST", "/key"):
+            late.append(body)
+            raise UnavailableError("it is still on its way")
+        return sent(self, method, path, body, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "_send", hold_back)
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                command.change_key(child.membership)
+    assert child.state(late[1].decode()).changes == 1
+    child.call()
+    assert child.key == child.parent.parenting.fleet.key("door")
+    assert child.keys == [child.key]
 
 
 def test_an_answer_that_is_lost_changes_the_key_once(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +261,25 @@ def test_a_child_that_was_removed_keeps_no_key_that_counts_and_is_let_in_again_u
     child.folder.change_key(child.membership)
     next_key(child.path / "node.key")
     child.parent.parenting.remove("door")
-    before = child.key
+    before, known = child.key, child.keys
     assert child.refused() in {"wrong_key", "revoked"}
     assert child.key == before
     child.join()
     child.call()
-    assert child.key != before
+    [key] = child.keys
+    assert key not in known
+
+
+def test_a_running_node_that_was_removed_goes_on_once_a_command_has_joined_it_again(child: Child) -> None:
+    child.call()
+    second = child.connect()
+    child.call(second)
+    child.parent.parenting.remove("door")
+    assert child.refused() == "revoked"
+    LinkFolder(child.path).join(child.parent.url, child.parent.token(), node="door", journal=child.journal)
+    for client in (child.client, second):
+        child.call(client)
+    assert child.credentials.prover.key == child.key
 
 
 def test_a_change_is_taken_once_and_for_its_own_node_alone(child: Child, parent: Parent, tmp_path: Path) -> None:
@@ -288,9 +337,7 @@ def test_children_follow_the_parents_authority_while_they_run(child: Child, pare
     child.call(second)
     assert parent.behind() == ()
     assert {session.caller.audience for session in parent.parenting.sessions._sessions.values()} >= {now}
-    for client in (child.client, second):  # the next connection is to the new one alone
-        client.close()
-        child.call(client)
+    assert {client._trusted.fingerprint for client in (child.client, second)} == {now}  # over new connections
     child.start()
     child.call()
     late = LinkFolder(child.path.parent / "late")
@@ -358,3 +405,76 @@ def test_a_parent_that_was_left_meanwhile_does_not_come_back(child: Child, paren
     parent.rotate()
     child.call()
     assert child.folder.membership is None
+
+
+def test_a_parent_that_is_joined_at_another_address_stays_the_same_one_after_a_change(
+    child: Child, parent: Parent
+) -> None:
+    parent.rotate()
+    child.call()
+    before = child.membership
+    assert before.identity != before.fingerprint
+    child.folder.join(parent.url.replace("127.0.0.1", "localhost"), parent.token(), node="door", journal=child.journal)
+    assert child.membership.identity == before.identity
+    assert child.membership.url != before.url
+
+
+def test_a_disk_that_takes_nothing_does_not_end_what_calls_the_parent(
+    child: Child, parent: Parent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    now = parent.rotate()
+    with monkeypatch.context() as patch:
+        patch.setattr(membership, "held", refuse)
+        child.call()
+        child.close()
+        child.credentials.prover = copy.copy(child.credentials.prover)  # as after a change of key
+        child.call()
+        assert "Read-only file system" in caplog.text
+        assert child.membership.fingerprint != now
+    child.call()
+    assert child.membership.fingerprint == now
+
+
+def test_without_an_overlap_nothing_is_taken_from_then_on_not_even_over_a_connection_that_stands(
+    child: Child, parent: Parent
+) -> None:
+    child.call()
+    child.call()
+    parent.rotate(overlap_s=0)
+    assert child.refused() == "wrong_audience"
+
+
+def test_who_joined_since_has_not_to_follow(child: Child, parent: Parent, tmp_path: Path) -> None:
+    parent.rotate()
+    new = Child(tmp_path, parent, "new")  # it has not called yet
+    assert parent.behind() == ("door",)
+    new.close()
+
+
+def test_who_joins_again_and_again_stands_in_the_audit_log_once(child: Child, parent: Parent) -> None:
+    token = parent.token()
+    late = LinkFolder(child.path.parent / "late")
+    for _ in range(3):
+        late.join(parent.url, token, node="late", journal="ab" * 16)
+    assert [each["what"]["node"] for each in parent.audited("nodes.joined")] == ["door", "late"]
+
+
+def test_a_certificate_that_cannot_be_written_is_tried_again(
+    child: Child, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_RETRY_S", 0.05)
+    refresh, failed = Authority.refresh, []
+
+    def fail_once(self: Authority, *rest: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise OSError(errno.EROFS, "Read-only file system")
+        return refresh(self, *rest)
+
+    monkeypatch.setattr(Authority, "refresh", fail_once)
+    now = parent.rotate()
+    child.call()
+    assert (failed, child.membership.fingerprint) == ([True], now)

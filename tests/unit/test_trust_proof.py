@@ -102,7 +102,7 @@ def test_a_node_that_joins_proves_its_key_and_no_more() -> None:
     nonce = link.verifier.nonce(link.now)
     proof = stranger.prove("POST", "/join", nonce=nonce, body_digest=BODY, node="new")
     request = {"method": "POST", "target": "/join", "body_digest": BODY, "now": link.now}
-    assert link.verifier.introduce(proof, **request) == Stranger("new", name_of(key(5)))
+    assert link.verifier.introduce(proof, **request) == Stranger("new", name_of(key(5)), PARENT)
     assert link.verifier.introduce(proof, **request).node == "new"  # its answer was lost
     with pytest.raises(AccessError) as caught:
         link.verifier.introduce(proof, **{**request, "body_digest": NO_BODY})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgewise.errors import AccessError
 from edgewise.trust import jws, rotation
-from edgewise.trust.keys import drop_next_key, keys_of, name_of, next_key, open_key, promote_key
+from edgewise.trust.keys import drop_next_keys, keys_of, name_of, next_key, open_key, promote_key
 from edgewise.trust.rotation import rotate, take
 
 PARENT, BEFORE = "aa" * 32, "bb" * 32
@@ -75,22 +75,31 @@ def test_no_change_that_was_changed_is_taken(data: st.DataObject) -> None:
         taken(text[:at] + put + text[at + 1 :])
 
 
+def names(path: Path) -> list[str]:
+    return [name_of(each) for each in keys_of(path)]
+
+
 def test_a_crash_between_stating_and_taking_leaves_both_keys(tmp_path: Path) -> None:
     path = tmp_path / "link.key"
     old, new = open_key(path), next_key(path)
     assert name_of(old) != name_of(new)
-    assert name_of(open_key(path)) == name_of(old)
-    assert name_of(next_key(path)) == name_of(new)
-    assert [name_of(each) for each in keys_of(path)] == [name_of(old), name_of(new)]
+    assert names(path) == [name_of(old), name_of(new)]
     promote_key(path, name_of(new))
-    assert name_of(open_key(path)) == name_of(new)
+    assert names(path) == [name_of(new)]
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [name_of(each) for each in keys_of(path)] == [name_of(new)]
-    promote_key(path, name_of(new))
-    assert name_of(open_key(path)) == name_of(new)
-    promote_key(path, name_of(old))  # by somebody who is late, while the one after is made
-    assert name_of(next_key(path)) != name_of(new)
-    promote_key(path, name_of(new))
-    assert name_of(open_key(path)) == name_of(new)
-    drop_next_key(path)
-    assert [name_of(each) for each in keys_of(path)] == [name_of(new)]
+    late = next_key(path)
+    for key in (old, new):  # by somebody who is late, while the one after is made
+        promote_key(path, name_of(key))
+    assert names(path) == [name_of(new), name_of(late)]
+    drop_next_keys(path)
+    assert names(path) == [name_of(new)]
+
+
+def test_a_key_that_was_made_before_is_not_the_next_one_and_may_still_be_taken(tmp_path: Path) -> None:
+    path = tmp_path / "link.key"
+    own = open_key(path)
+    made = [name_of(next_key(path)) for _ in range(12)]
+    assert len(set(made)) == 12
+    assert names(path) == [name_of(own), *reversed(made[-8:])]
+    promote_key(path, made[-3])
+    assert names(path) == [made[-3]]

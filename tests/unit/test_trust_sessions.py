@@ -26,8 +26,12 @@ class Parent:
     def __init__(self) -> None:
         self.keys = {each.node: each.key for each in (DOOR, LAMP)}
         self.revoked: set[str] = set()
+        self.audiences = ["ee" * 32]
         self.sessions = Sessions(
-            keys=self.keys.get, revoked=self.revoked.__contains__, random=random.Random(1).randbytes
+            keys=self.keys.get,
+            revoked=self.revoked.__contains__,
+            audiences=lambda: self.audiences,
+            random=random.Random(1).randbytes,
         )
 
     def begin(self, caller: Caller = DOOR, now: float = 0.0) -> SessionKey:
@@ -117,3 +121,12 @@ def test_no_changed_header_is_taken(place: int, letter: str) -> None:
     changed = header[:place] + letter + header[place + 1 :]
     if changed != header:
         assert refused(lambda: parent.take(changed)) in {"malformed", "expired", "bad_signature"}
+
+
+def test_a_session_ends_with_the_authority_that_it_was_begun_with() -> None:
+    parent = Parent()
+    door = parent.begin(DOOR)
+    parent.audiences = ["ff" * 32, "ee" * 32]
+    assert parent.take(sign(door)) == DOOR
+    parent.audiences = ["ff" * 32]
+    assert refused(lambda: parent.take(sign(door))) == "expired"

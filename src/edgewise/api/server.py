@@ -424,7 +424,7 @@ class Secure:
             try:
                 authority.refresh(self._context, self._names, self._parenting.clock.time_ns())
                 self._parenting.successor, self._failed = authority.successor, False
-            except EdgewiseError as error:  # the one there is lasts for another month
+            except (EdgewiseError, OSError) as error:  # the one there is lasts for another month
                 logger.warning("the certificate of https is not renewed: %s", error)
                 self._failed = True
             self._due = loop.time() + (_RETRY_S if self._failed else self._fresh_s())

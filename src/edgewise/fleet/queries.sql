@@ -5,11 +5,9 @@ UPDATE fleet_revision SET number = number + 1
 
 -- name: children
 SELECT name, key, rotations, journal, labels, joined_ns, authority FROM fleet_children ORDER BY name
--- name: child
-SELECT name, key, rotations, journal, labels, joined_ns FROM fleet_children WHERE name = :name
 -- name: add_child
-INSERT INTO fleet_children (name, key, rotations, journal, labels, joined_ns)
-VALUES (:name, :key, 0, :journal, :labels, :now_ns)
+INSERT INTO fleet_children (name, key, rotations, journal, labels, joined_ns, authority)
+VALUES (:name, :key, 0, :journal, :labels, :now_ns, :authority)
 -- name: set_child
 UPDATE fleet_children SET key = :key, rotations = :rotations, labels = :labels WHERE name = :name
 -- name: set_authority

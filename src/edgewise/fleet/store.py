@@ -21,6 +21,7 @@ from edgewise.fleet import labels as words
 from edgewise.trust import joining, rotation, subtree
 from edgewise.trust.joining import Invitation, JoinToken
 from edgewise.trust.proof import Stranger
+from edgewise.trust.refusals import Reason, refusal
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MAX_INVITATIONS = 10_000
@@ -41,7 +42,7 @@ class Child(msgspec.Struct, frozen=True):
         journal: Identity of the journal whose records are taken: under another one its sequences mean something else.
         labels: What was said about it, when it was invited or later.
         joined_ns: When it joined, nanoseconds since the Unix epoch.
-        authority: The fingerprint that it last proved itself to; empty while this node has had one authority alone.
+        authority: The fingerprint that it last proved itself to; empty where that was not noted: by an earlier release.
     """
 
     name: str
@@ -226,7 +227,7 @@ class FleetStore:
         return [_invitation(row) for row in self._state.all(_SQL["invitations"])]
 
     def admit(self, stranger: Stranger, secret: bytes, *, journal: str) -> Child:
-        """Lets a node in that shows a join token. Safe to repeat by the same key.
+        """Lets a node in that shows a join token. Safe to repeat by the same key, until the node is removed.
 
         Args:
             stranger: Who asks, proved.
@@ -237,16 +238,12 @@ class FleetStore:
             AccessError: ``unknown``, ``used``, ``expired`` or ``wrong_name``.
             ConflictError: A node below this one has the name already.
         """
+        self._redeem(stranger, secret)  # anybody may ask: without a token they cost a look, and no transaction
         with self._changing():
-            row = self._state.one(_SQL["invitation"], digest=joining.digest_of(secret))
-            invitation = joining.redeem(
-                _invitation(row) if row else None,
-                secret,
-                node=stranger.node,
-                key=stranger.key,
-                time_ns=self._clock.time_ns(),
-            )
+            used, invitation = self._redeem(stranger, secret)
             known = self._children.get(stranger.node)
+            if used and not known:  # by a key that it changed since, so that is not the one that was revoked
+                raise refusal(Reason.USED, "The join token let a node in that was removed since")
             if known and known.key == stranger.key and known.journal == journal:
                 return known
             if known:
@@ -262,7 +259,15 @@ class FleetStore:
                 used_by=invitation.used_by,
                 node=invitation.node,
             )
-            child = Child(stranger.node, stranger.key, 0, journal, dict(invitation.labels), self._clock.time_ns())
+            child = Child(
+                stranger.node,
+                stranger.key,
+                0,
+                journal,
+                dict(invitation.labels),
+                self._clock.time_ns(),
+                stranger.audience,
+            )
             self._state.execute(
                 _SQL["add_child"],
                 name=child.name,
@@ -270,10 +275,19 @@ class FleetStore:
                 journal=journal,
                 labels=_text(child.labels),
                 now_ns=child.joined_ns,
+                authority=child.authority,
             )
             self._state.execute(_SQL["add_route"], node=stranger.node, child=stranger.node)
             self._keep_in_mind(child)
         return child
+
+    def _redeem(self, stranger: Stranger, secret: bytes) -> tuple[bool, Invitation]:
+        """Whether an invitation was used before, and the invitation as used; see ``trust.joining.redeem``."""
+        row = self._state.one(_SQL["invitation"], digest=joining.digest_of(secret))
+        stored = _invitation(row) if row else None
+        now_ns = self._clock.time_ns()
+        used = joining.redeem(stored, secret, node=stranger.node, key=stranger.key, time_ns=now_ns)
+        return bool(stored and stored.used_by), used
 
     def check_journal(self, child: str, journal: str) -> None:
         """Refuses a child whose journal is another than the one whose records were taken so far.
@@ -323,19 +337,24 @@ class FleetStore:
 
     def rotate(self, child: str, statement: str, *, audiences: Collection[str]) -> Child:
         """Takes the next key of a child. Errors as ``trust.rotation.take``."""
+        self.refresh()
+        self._rotated(child, statement, audiences)  # a child that states nonsense costs a look, and no transaction
         with self._changing():
-            known = self.child(child)
-            key = rotation.take(statement, node=child, audiences=audiences, key=known.key, number=known.rotations)
+            changed = self._rotated(child, statement, audiences)
             self._state.execute(
                 _SQL["set_child"],
                 name=child,
-                key=key,
-                rotations=known.rotations + 1,
-                labels=_text(known.labels),
+                key=changed.key,
+                rotations=changed.rotations,
+                labels=_text(changed.labels),
             )
-            changed = msgspec.structs.replace(known, key=key, rotations=known.rotations + 1)
             self._keep_in_mind(changed)
         return changed
+
+    def _rotated(self, child: str, statement: str, audiences: Collection[str]) -> Child:
+        known = self.child(child)
+        key = rotation.take(statement, node=child, audiences=audiences, key=known.key, number=known.rotations)
+        return msgspec.structs.replace(known, key=key, rotations=known.rotations + 1)
 
     def note_authorities(self, shown: Mapping[str, str]) -> None:
         """Notes which authority children take this node for: fingerprints by name. Those that are gone are passed

@@ -41,7 +41,8 @@ CONNECT_S = 10.0
 ANSWER_S = 30.0
 """How long an answer may take; a long poll adds its own time."""
 
-_SESSION_ENDED = {Reason.EXPIRED, Reason.REPLAYED, Reason.MALFORMED, Reason.BAD_SIGNATURE}
+_SESSION_ENDED = {Reason.EXPIRED, Reason.REPLAYED, Reason.MALFORMED, Reason.BAD_SIGNATURE, Reason.REVOKED}
+_KEY_REFUSED = {Reason.WRONG_KEY, Reason.REVOKED}  # the node may have another by now: it changed, or joined again
 _LINE_BYTES = 64  # of a request's or answer's first line, and what http.client adds
 _TOKEN_ENDED = {Reason.EXPIRED, Reason.WRONG_AUDIENCE}
 _TRIES = 3  # a stale nonce, then an access token that ended, then the request itself
@@ -128,12 +129,12 @@ class Client:
                 answer = self._send(method, path, body, prover=prover, token=token, wait_s=wait_s, limit=limit)
             except AccessError as error:
                 reason = error.facts.get("reason")
-                refused |= {prover.key} if reason == Reason.WRONG_KEY else set()
+                refused |= {prover.key} if reason in _KEY_REFUSED else set()
                 if reason in _TOKEN_ENDED:
                     self._credentials.forget(token)
                 left -= 1
                 again = left > 0 and reason in {*_TOKEN_ENDED, Reason.STALE_NONCE}
-                if not again and not (reason == Reason.WRONG_KEY and self._credentials.change_key(refused)):
+                if not again and not (reason in _KEY_REFUSED and self._credentials.change_key(refused)):
                     raise
                 continue
             self._credentials.took(prover)
@@ -229,6 +230,8 @@ class Client:
         return {PROOF: proof, **({"authorization": f"DPoP {token}", HEADER: NEW} if token else {})}
 
     def _connect(self) -> http.client.HTTPSConnection:
+        if self._trusted != self._credentials.trusted:  # nothing is proved to one over a connection to the other
+            self.close()
         if self._connection is None:
             if self._context is None or self._trusted != self._credentials.trusted:
                 self._trusted = self._credentials.trusted

@@ -29,11 +29,11 @@ class Keeper(Protocol):
     """What a child keeps of that on its disk. Safe for threads and processes."""
 
     def keys(self) -> Sequence[Ed25519PrivateKey]:
-        """The node's key, and behind it the one that is to follow it, where that was made."""
+        """The node's key, and those made to follow it, the newest first."""
         ...
 
     def promote(self, key: str) -> None:
-        """The parent takes this key (hex) now: it is the node's, if it was to follow."""
+        """The parent takes this key (hex) now: it is the node's, if it was made to follow."""
         ...
 
     def follow(self, before: Pin, after: Pin) -> None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from edgewise._lib.files import fsync_folder, held, write_atomic
-from edgewise.errors import AccessError, ConflictError, CorruptError, StorageFullError, UnavailableError
+from edgewise.errors import AccessError, ConflictError, CorruptError, SettingsError, StorageFullError, UnavailableError
 from edgewise.link.base import MEMBERSHIP, Join, Joined, KeyState, decode
 from edgewise.link.budget import Budget
 from edgewise.link.client import Client, ask_authority
 from edgewise.link.credentials import Credentials
 from edgewise.trust.floor import TimeFloor
 from edgewise.trust.joining import JoinToken
-from edgewise.trust.keys import drop_next_key, keys_of, name_of, next_key, open_key, promote_key
+from edgewise.trust.keys import drop_next_keys, keys_of, name_of, next_key, open_key, promote_key
 from edgewise.trust.pinning import Pin
 from edgewise.trust.refusals import Reason
 from edgewise.trust.rotation import rotate
@@ -109,9 +109,9 @@ class LinkFolder:
             self._write(membership)
 
     def leave(self) -> None:
-        """Forgets it, and a key that the parent has not taken; key and records stay."""
+        """Forgets it, and the keys that the parent has not taken; key and records stay."""
         with self._held():
-            drop_next_key(self._key)
+            drop_next_keys(self._key)
             (self._folder / MEMBERSHIP).unlink(missing_ok=True)
             fsync_folder(self._folder)
 
@@ -141,7 +141,8 @@ class LinkFolder:
 
     def keys(self) -> tuple[Ed25519PrivateKey, ...]:
         """See ``link.credentials.Keeper``."""
-        return keys_of(self._key)
+        with self._held():
+            return keys_of(self._key)
 
     def promote(self, key: str) -> None:
         """See ``link.credentials.Keeper``."""
@@ -211,9 +212,10 @@ class LinkFolder:
             if error.facts.get("reason") != Reason.REVOKED:
                 raise
             with self._held():  # the node was removed there, and is let in again: under another key
-                self._key.unlink(missing_ok=True)
+                promote_key(self._key, name_of(next_key(self._key)))
             answer = self._introduce(url, trusted, node, request)
-        membership = Membership(url, decode(answer, Joined).parent, node, trusted.fingerprint, trusted.pem)
+        joined = known.joined if known else ""
+        membership = Membership(url, decode(answer, Joined).parent, node, trusted.fingerprint, trusted.pem, joined)
         self.keep(membership)
         return membership
 
@@ -227,15 +229,16 @@ class LinkFolder:
             NotFoundError: It is of an earlier release.
         """
         credentials = self.credentials(membership)
-        wanted = ""
+        made: set[str] = set()
         with contextlib.closing(self.client(membership, credentials)) as client:
             for left in reversed(range(_TRIES)):
                 try:
                     known = decode(client.call("GET", "/key"), KeyState)  # the key that counts is the node's from here
-                    if known.key == wanted:
+                    if known.key in made:
                         return known
-                    old, new = open_key(self._key), next_key(self._key)
-                    wanted = name_of(new)
+                    with self._held():
+                        old, new = open_key(self._key), next_key(self._key)
+                    made.add(name_of(new))
                     parent = credentials.trusted.fingerprint
                     statement = rotate(old, new, node=membership.node, parent=parent, number=known.changes + 1)
                     changed = decode(client.call("POST", "/key", statement.encode("ascii")), KeyState)
@@ -253,9 +256,15 @@ class LinkFolder:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with held(self._folder):
-            yield
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with held(self._folder):
+                yield
+        except OSError as error:
+            raise SettingsError(
+                f"{self._folder}: what the node keeps of its link cannot be changed: {error.strerror}",
+                hint="Check the path and its permissions.",
+            ) from error
 
     def _write(self, membership: Membership) -> None:
         write_atomic(self._folder / MEMBERSHIP, msgspec.json.encode(membership), mode=0o600)

@@ -543,15 +543,15 @@ class Node:
 
     def _end_links(self) -> None:
         steering, self._steering = self._steering, None
-        with self._gate:
+        with self._gate:  # nobody begins another relay by the way that ends
             relay, self.relay = self.relay, None
+            way, self.way = self.way, None
         consulting, self.second.consulting = self.second.consulting, None
         links, self.links = self.links, None
         self._fetch.detach()
         for each in (steering, relay, consulting, links):
             if each:
                 each.stop()
-        way, self.way = self.way, None
         if way:
             way.spending.keep()
 
@@ -566,7 +566,7 @@ class Node:
         except EdgewiseError as error:
             logger.warning("nothing goes to the parent: %s", error)
             return
-        if way is None:
+        if way is None or way.membership.bond != self._bond:  # that one was joined since: the next look sees to it
             return
         self.way = way
         self._fetch.attach(way.connect, way.spending)

@@ -97,6 +97,7 @@ class Parenting:
         self.successor = ""
         self._shown: dict[str, str] = {}
         self._changed_s: dict[str, float] = {}
+        self._joined: dict[str, str] = {}
         self.heard: dict[str, tuple[int, str]] = {}
         self.authority = Authority(folder, time_ns=clock.time_ns())
         self.verifier = Verifier(
@@ -108,7 +109,12 @@ class Parenting:
         )
         self.handing = Handing(wishes)
         self.relaying = Relaying(clock=clock)
-        self.sessions = Sessions(keys=fleet.key, revoked=fleet.is_revoked, random=secrets.token_bytes)
+        self.sessions = Sessions(
+            keys=fleet.key,
+            revoked=fleet.is_revoked,
+            audiences=lambda: self.authority.fingerprints,
+            random=secrets.token_bytes,
+        )
         uploads = Uploads(receiving, store=blobs, clock=clock)
         self.blobs = BlobIntake(uploads, blobs=blobs, journal=journal, routes=fleet)
         self.intake = Intake(journal, fleet, node=node, clock=clock, heard=self._hear, spread_s=self._spread_s)
@@ -122,7 +128,9 @@ class Parenting:
     def join(self, stranger: Stranger, request: Join, *, address: str) -> Joined:
         """Lets a node in that calls from an address. Errors as ``fleet.store.FleetStore.admit``."""
         child = self.fleet.admit(stranger, request.secret, journal=request.journal)
-        self._tell("nodes.joined", child, address)
+        if self._joined.get(child.name) != child.key:  # it may ask as often as it likes, and that stands there once
+            self._tell("nodes.joined", child, address)
+            self._joined[child.name] = child.key
         return Joined(self._node, self.clock.time_ns() / 1e9)
 
     def key(self, child: str) -> KeyState:
@@ -177,7 +185,8 @@ class Parenting:
         gone = remove(self.fleet, node)
         self.reports.forget(gone)
         for name in gone:
-            self.heard.pop(name, None)
+            for kept in (self.heard, self._changed_s, self._joined):
+                kept.pop(name, None)
         return gone
 
     def heard_s(self) -> dict[str, float]:
@@ -195,7 +204,7 @@ class Parenting:
         shown, self._shown = self._shown, {}
         try:
             if shown:
-                self.fleet.note_authorities(shown)
+                self.fleet.note_authorities(dict(shown))  # a child may be being noted there
             self.reports.keep()
         except EdgewiseError as error:  # it is there, or comes again
             logger.debug("what children told is not written down: %s", error)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _KEY_BYTES = 32
+_MOST_NEXT = 8
 _PRIVATE = 0o077
 
 
@@ -62,35 +63,47 @@ def name_of(key: Ed25519PrivateKey) -> str:
 
 
 def keys_of(path: Path) -> tuple[Ed25519PrivateKey, ...]:
-    """The key in a file, and behind it the one that is to follow it, where that was made. Errors as ``open_key``."""
-    own = open_key(path)
-    return (own, next_key(path)) if _next_to(path).exists() else (own,)
+    """The key in a file, and behind it those made to follow it, the newest first. One caller at a time.
+
+    Raises:
+        SettingsError: As ``open_key``.
+        CorruptError: Likewise.
+    """
+    return (open_key(path), *map(open_key, _next_to(path)))
 
 
 def next_key(path: Path) -> Ed25519PrivateKey:
-    """The key that is to follow the one in a file; made when there is none, and kept until ``promote_key``.
+    """Another key to follow the one in a file. One caller at a time.
+
+    It is new each time: one that lies there may have been copied together with the file. Those made before are kept
+    (the newest few) until ``promote_key``, since one of them may have been stated, and may be taken yet.
 
     Raises:
-        SettingsError: It cannot be read or made, or others on the machine can read it.
-        CorruptError: Its file holds no key.
+        SettingsError: It cannot be made.
     """
-    return open_key(_next_to(path))
+    before = _next_to(path)
+    for old in before[_MOST_NEXT - 1 :]:
+        old.unlink()
+    number = int(before[0].suffix[1:]) + 1 if before else 1
+    return open_key(path.with_name(f"{path.name}.next.{number:09d}"))
 
 
 def promote_key(path: Path, key: str) -> None:
-    """Puts the next key in the place of the one in a file, in one step. One caller at a time.
+    """Puts one of the next keys in the place of the one in a file, in one step, and drops the others: the parent has
+    taken a change with their number, so it takes none of them any more. One caller at a time.
 
     Args:
         path: The file.
-        key: Which key that has to be (the hex form of its public half); nothing happens where the next one is another,
-            or there is none: somebody else was first.
+        key: Which one (the hex form of its public half); nothing happens where there is no such: somebody else was
+            first.
 
     Raises:
         SettingsError: The file cannot be replaced.
     """
     try:
-        if _next_to(path).exists() and name_of(next_key(path)) == key:
-            _next_to(path).replace(path)
+        if found := [each for each in _next_to(path) if name_of(open_key(each)) == key]:
+            found[0].replace(path)
+            drop_next_keys(path)
             fsync_folder(path.parent)
     except OSError as error:
         raise SettingsError(
@@ -98,10 +111,11 @@ def promote_key(path: Path, key: str) -> None:
         ) from error
 
 
-def drop_next_key(path: Path) -> None:
-    """Nobody is to take the key that was to follow the one in a file."""
-    _next_to(path).unlink(missing_ok=True)
+def drop_next_keys(path: Path) -> None:
+    """Nobody is to take the keys that were made to follow the one in a file."""
+    for each in _next_to(path):
+        each.unlink()
 
 
-def _next_to(path: Path) -> Path:
-    return path.with_name(f"{path.name}.next")
+def _next_to(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}.next.*"), reverse=True)

@@ -130,10 +130,12 @@ class Stranger(msgspec.Struct, frozen=True):
     Attributes:
         node: The name that it gives itself.
         key: The key that it proved with, hex.
+        audience: The authority that it takes this parent for.
     """
 
     node: str
     key: str
+    audience: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -335,7 +337,7 @@ class Verifier:
         self._check_request(claims, method=method, target=target, now=now)
         self._check_revoked(key)
         caller = Begun(node, key, claims.aud, claims.digest).finish(body_digest)
-        return Stranger(caller.node, caller.key)
+        return Stranger(caller.node, caller.key, caller.audience)
 
     def _read_access(self, token: str) -> Access:
         statement = jws.read(token, typ=_TOKEN_TYP, max_bytes=MAX_TOKEN_BYTES, what="access token")

@@ -1,9 +1,9 @@
 """Changing a node's key: the old key states the new one, and the new one agrees. Pure.
 
 The child keeps the new key beside the old one (``keys.next_key``) before it states it, and puts it in the old one's
-place (``keys.promote_key``) when the parent has taken it. If the answer is lost, the parent takes one of the two, so
-the child tries both. The parent notes the new key and its number in one transaction; from then on the old key counts
-for nothing.
+place (``keys.promote_key``) when the parent has taken it. If the answer is lost, the parent takes the old one or one of
+the new, so the child tries them all. The parent notes the new key and its number in one transaction; from then on the
+old key counts for nothing.
 
 A thief who has a key can change it as well. Against that there is revocation, and joining again.
 """

@@ -6,7 +6,8 @@ answer states an id and a secret (``session: ID.SECRET``). Each further request 
 ``session: ID.COUNT.MAC``, where MAC is an HMAC-SHA-256, cut to 128 bits, over the count, the method, the path with its
 query, and the digest of the body. The count rises with each request, so none is taken twice and nothing is remembered
 for that but the newest. A session ends after some minutes by the parent's monotonic clock, with the parent's process,
-when the node is revoked and when it changes its key; the child then proves itself in full again.
+when the node is revoked, when it changes its key, and when the authority that it was begun with counts no more; the
+child then proves itself in full again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import hmac
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -52,6 +53,7 @@ class Sessions:
     Args:
         keys: The key (hex) that is taken from a node of this name now; None when there is no such node.
         revoked: Whether nothing is taken from a key any more.
+        audiences: The fingerprints of this parent's authority, as for ``Verifier``.
         random: ``secrets.token_bytes`` outside tests.
     """
 
@@ -60,10 +62,12 @@ class Sessions:
         *,
         keys: Callable[[str], str | None],
         revoked: Callable[[str], bool],
+        audiences: Callable[[], Sequence[str]],
         random: Callable[[int], bytes],
     ) -> None:
         self._keys = keys
         self._revoked = revoked
+        self._audiences = audiences
         self._random = random
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._of_node: dict[str, OrderedDict[str, None]] = {}
@@ -109,6 +113,8 @@ class Sessions:
             raise refusal(Reason.REVOKED, "Nothing is taken from this key any more")
         if self._keys(session.caller.node) != key:
             raise refusal(Reason.EXPIRED, "The session was begun with another key")
+        if session.caller.audience not in self._audiences():
+            raise refusal(Reason.EXPIRED, "The session was begun with another authority")
         if not hmac.compare_digest(mac(session.secret, count, method, target, body_digest), shown):
             raise refusal(Reason.BAD_SIGNATURE, "The session's secret did not sign this request")
         with self._lock:

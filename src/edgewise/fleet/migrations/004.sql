@@ -1,2 +1,2 @@
--- The authority that a child took this node for when it last proved itself, noted once there has been more than one.
+-- The authority that a child took this node for when it last proved itself; empty where that was not noted yet.
 ALTER TABLE fleet_children ADD COLUMN authority TEXT NOT NULL DEFAULT '';
