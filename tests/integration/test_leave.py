@@ -124,7 +124,8 @@ def test_a_running_node_leaves_its_parent_and_gives_another_all_that_is_here(
     gateway.leave()
     until(lambda: gateway.node.links is None, patience_s=PATIENCE_S)
     until(lambda: "porch" not in gateway.node.pipelines, patience_s=PATIENCE_S)
-    assert not any(gateway.upstream(digest) for digest in digests)
+    until(lambda: not any(gateway.upstream(digest) for digest in digests), patience_s=PATIENCE_S)
+    until(lambda: gateway.wishes.desired("lamp").by != "first", patience_s=PATIENCE_S)
     assert not gateway.node.blobs.reachable("00" * 32)
     assert gateway.pending() == 0
     assert gateway.wishes.set_node("lamp", {"models": []}).by == "gateway"
