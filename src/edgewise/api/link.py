@@ -79,11 +79,11 @@ class Link:
         if request.method not in methods:
             raise MethodError(f"{request.path[:200]} takes {', '.join(methods)}", allowed=sorted(methods))
         content = await methods[request.method](self, request)
-        headers = [(b"content-type", _MSGPACK), *request.scope.get(_HEADERS, self.headers())]
+        headers = [*request.scope.get(_HEADERS, self.headers())]
         caller: Caller | None = request.scope.get(_CALLER)
         if caller and self._parenting.successor and caller.audience != self._parenting.authority.fingerprint:
             headers.append((SUCCESSOR.encode(), self._parenting.successor.encode()))
-        await request.respond(content, headers=headers)
+        await request.respond(content, media_type=_MSGPACK, headers=headers)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer states, refusals included: the nonce of the next proof."""

@@ -195,7 +195,11 @@ class Client:
         with _translated(self.close):
             connection = self._connect()
             connection.sock.settimeout(ANSWER_S + wait_s)
-            connection.request(method, target, body, headers)
+            connection.putrequest(method, target, skip_accept_encoding=True)  # not a word too many: bytes count
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.putheader("content-length", str(len(body)))
+            connection.endheaders(body or None)
             answer = connection.getresponse()
             content = answer.read(limit + 1)
             if answer.will_close:
