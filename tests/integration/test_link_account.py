@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from edgewise._lib.clock import SystemClock
+from edgewise.errors import UnavailableError
+from edgewise.link.base import encode
 from edgewise.link.budget import BudgetSettings, Priority
 from edgewise.link.consult import Consulting
 from edgewise.link.desired import Fetching, Handed, Report, Reporting
@@ -19,7 +22,7 @@ from edgewise.link.fetching import BlobFetch
 from edgewise.link.membership import LinkFolder
 from edgewise.link.relay import Answering, Piece, Relay
 from edgewise.link.way import Way
-from edgewise.link.work import Asked
+from edgewise.link.work import POLL_S, Asked, Poll
 from edgewise.media.images import encode_jpeg
 from edgewise.testing.tree import Member, until
 from edgewise.trust.joining import JoinToken
@@ -197,3 +200,25 @@ def test_who_watches_from_above_is_cut_off_and_told_when_the_bytes_are_used_up_a
         assert not door.consulting().may_answer
         spending.bound(OPEN)
         assert len(door.answered()) == 30_000
+
+
+def test_a_connection_that_is_ended_wakes_who_waits_and_is_not_made_anew(join: Callable[..., Door]) -> None:
+    client = join("three").way.connect()
+    client.call("GET", "/key")
+    before = client.sent
+    failed: list[UnavailableError] = []
+
+    def wait() -> None:
+        with pytest.raises(UnavailableError) as refusal:
+            client.call("POST", "/work", encode(Poll(1)), wait_s=POLL_S)
+        failed.append(refusal.value)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    until(lambda: client.sent > before, patience_s=30)
+    client.end()
+    waiting.join(10)
+    assert len(failed) == 1
+    with pytest.raises(UnavailableError, match="ended"):
+        client.call("GET", "/key")
+    client.close()

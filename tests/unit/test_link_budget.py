@@ -77,6 +77,9 @@ class Poll:
     def close(self) -> None:
         self.closed += 1
 
+    def end(self) -> None:
+        """Nobody waits here."""
+
 
 def test_what_is_wanted_is_still_asked_for_when_the_bytes_are_used_up_but_seldom(
     monkeypatch: pytest.MonkeyPatch,

@@ -128,6 +128,9 @@ class Wire:
     def close(self) -> None:
         self.closed += 1
 
+    def end(self) -> None:
+        """Nobody waits here."""
+
     def _may_fail(self) -> None:
         if self.fails():
             raise UnavailableError("cut")

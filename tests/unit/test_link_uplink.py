@@ -78,6 +78,9 @@ class Wire:
     def close(self) -> None:
         """Nothing is open."""
 
+    def end(self) -> None:
+        """Nobody waits here."""
+
 
 def journal(node: str, *streams: str, **settings: Any) -> MemoryJournal:
     return MemoryJournal(node=node, streams={name: StreamSettings() for name in streams}, **settings)

@@ -42,7 +42,7 @@ class Calling(Loop):
         """Ends, also while an answer is waited for."""
         self.stopping.set()
         if (client := self._client) is not None:
-            client.close()
+            client.end()
         super().stop()
 
     def rest(self, spending: Spending) -> None:
@@ -57,6 +57,7 @@ class Calling(Loop):
     def _call(self) -> None:
         client = self._client = self._connect()
         try:
-            self._use(client)
+            if not self.stopping.is_set():  # else nobody would end it any more
+                self._use(client)
         finally:
             client.close()

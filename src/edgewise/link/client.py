@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,7 +63,7 @@ _STATUS: dict[int, type[EdgewiseError]] = {
 
 
 class Client:
-    """One connection to the parent. For one thread at a time; ``close`` from any.
+    """One connection to the parent. For one thread at a time; ``end`` from any.
 
     Args:
         url: The parent's address, ``https://HOST:PORT``.
@@ -94,6 +95,7 @@ class Client:
         self._credentials = credentials
         self._connection: http.client.HTTPSConnection | None = None
         self._session: SessionKey | None = None
+        self._ended = False
         self.sent = 0
         self.received = 0
         self.spent: Callable[[int], None] = lambda _: None
@@ -166,10 +168,17 @@ class Client:
         connection, self._connection = self._connection, None
         self._session = None
         if connection is not None:
-            with contextlib.suppress(OSError):
-                if connection.sock is not None:
-                    connection.sock.shutdown(2)  # wakes a thread that waits for an answer
             connection.close()
+
+    def end(self) -> None:
+        """Ends it for good, also while another thread waits for an answer: that one's call fails, and so does each
+        that follows. Whoever uses it still closes it.
+        """
+        self._ended = True
+        connection = self._connection
+        if connection is not None and (joined := connection.sock) is not None:
+            with contextlib.suppress(OSError):
+                joined.shutdown(socket.SHUT_RDWR)
 
     def _fetch_token(self, prover: Prover) -> str:
         return self.introduce("/token", b"", prover=prover).decode("ascii", "replace")
@@ -242,7 +251,10 @@ class Client:
                 self._context = self._trusted.context(self._floor)
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_S, context=self._context)
             connection.connect()
+            connection.auto_open = 0  # a connection that was lost is told of, and not made anew underneath
             self._connection = connection
+        if self._ended:  # after it was made known: ``end`` has seen it, or is seen here
+            raise UnavailableError("The connection was ended", hint="Call over another one.")
         return self._connection
 
 

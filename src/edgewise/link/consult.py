@@ -131,10 +131,12 @@ class Consulting:
         """Ends, also while an answer is waited for."""
         with self._lock:
             self._stopped = True
-            clients = [*self._idle, *self._open]
+            idle, under_way = list(self._idle), list(self._open)
             self._idle.clear()
-        for client in clients:
+        for client in idle:
             client.close()
+        for client in under_way:
+            client.end()
         self._threads.shutdown(cancel_futures=True)
 
     def _affords(self, size: int) -> bool:
@@ -142,19 +144,28 @@ class Consulting:
         return left is None or left >= size + _HEAD_BYTES
 
     def _call(self, model: str, question: Question) -> Opinion:
-        with self._lock:
-            client = self._idle.pop() if self._idle else self._connect()
-            self._open.add(client)
+        client = self._borrow()
         try:
             path = f"/infer/{quote(model, safe='')}"
             return decode(client.call("POST", path, encode(question), wait_s=question.within_s - ANSWER_S), Opinion)
         finally:
-            with self._lock:
-                self._open.discard(client)
-                if not self._stopped:
-                    self._idle.append(client)
+            self._give_back(client)
+
+    def _borrow(self) -> Client:
+        with self._lock:
             if self._stopped:
-                client.close()
+                raise UnavailableError("The node stops", hint="Nothing is asked any more.")
+            client = self._idle.pop() if self._idle else self._connect()
+            self._open.add(client)
+        return client
+
+    def _give_back(self, client: Client) -> None:
+        with self._lock:
+            self._open.discard(client)
+            if not self._stopped:
+                self._idle.append(client)
+                return
+        client.close()
 
     def _ended(self, _: object) -> None:
         with self._lock:

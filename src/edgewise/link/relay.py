@@ -141,11 +141,15 @@ class Relay:
         """Ends; what is under way is given up, and who asked is told."""
         self._calling.stopping.set()
         with self._lock:
-            answering, clients = list(self._holding.values()), [*self._open, *(idle for _, idle in self._idle)]
+            answering, under_way = list(self._holding.values()), list(self._open)
+            idle = [client for _, client in self._idle]
+            self._idle.clear()
         for each in answering:
             if each:
                 each.drop()
-        for client in clients:
+        for client in under_way:
+            client.end()
+        for client in idle:
             client.close()
         self._calling.stop()
         self._threads.shutdown(cancel_futures=True)
@@ -239,6 +243,8 @@ class Relay:
         with self._lock:
             client = self._idle.pop()[1] if self._idle else self._connect()
             self._open.add(client)
+            if self._calling.stopping.is_set():  # ``stop`` has not seen it
+                client.end()
         return client
 
     def _give_back(self, client: Client) -> None:
