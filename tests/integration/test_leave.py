@@ -13,6 +13,7 @@ import pytest
 from edgewise.fleet.wishes import WishStore
 from edgewise.journal.base import Batch, Packed
 from edgewise.journal.packed import pack
+from edgewise.link.reconnect import Phase
 from edgewise.link.way import Way
 from edgewise.node import kin
 from edgewise.node import node as nodes
@@ -153,6 +154,20 @@ def test_a_node_that_was_stopped_meanwhile_starts_with_its_new_parent_as_with_it
     gateway.join(second)
     gateway.start()
     until(lambda: has(second, [1], digests) and gateway.upstream(*digests), patience_s=PATIENCE_S)
+
+
+def test_a_running_node_that_was_removed_and_joins_again_goes_on_at_once(
+    gateway: Gateway, parents: tuple[Member, Member]
+) -> None:
+    first, _ = parents
+    gateway.join(first)
+    gateway.see(1)
+    until(lambda: has(first, [1], []), patience_s=PATIENCE_S)
+    first.command("nodes", "remove", "gateway")
+    until(lambda: gateway.node.links and gateway.node.links.uplink.state.link.phase is Phase.REFUSED, patience_s=60)
+    gateway.join(first)
+    gateway.see(2)
+    until(lambda: has(first, [1, 2], []), patience_s=PATIENCE_S)  # far less than who is refused waits
 
 
 def test_a_parent_that_moved_is_called_at_its_new_address(gateway: Gateway, parents: tuple[Member, Member]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,11 +35,12 @@ logger = logging.getLogger(__name__)
 
 
 class Bond(NamedTuple):
-    """Which parent a node calls, at which address, under which name."""
+    """Which parent a node calls, at which address, under which name, and since when: what was drawn as it joined."""
 
     url: str
     node: str
     parent: str
+    since: str
 
 
 class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,6 +53,7 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         fingerprint: Of the parent's authority.
         certificate: The authority's, PEM.
         joined: The fingerprint under which the node joined, when another authority has followed it since.
+        since: Drawn at each join: who was refused and joins again does not wait as one that is refused.
     """
 
     url: str
@@ -59,6 +62,7 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     fingerprint: str
     certificate: str
     joined: str = ""
+    since: str = ""
 
     @property
     def identity(self) -> str:
@@ -68,7 +72,7 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     @property
     def bond(self) -> Bond:
         """What calling the parent depends on, and what is not followed while the node runs."""
-        return Bond(self.url, self.node, self.identity)
+        return Bond(self.url, self.node, self.identity, self.since)
 
     @property
     def trusted(self) -> Pin:
@@ -214,8 +218,15 @@ class LinkFolder:
             with self._held():  # the node was removed there, and is let in again: under another key
                 promote_key(self._key, name_of(next_key(self._key)))
             answer = self._introduce(url, trusted, node, request)
-        joined = known.joined if known else ""
-        membership = Membership(url, decode(answer, Joined).parent, node, trusted.fingerprint, trusted.pem, joined)
+        membership = Membership(
+            url=url,
+            parent=decode(answer, Joined).parent,
+            node=node,
+            fingerprint=trusted.fingerprint,
+            certificate=trusted.pem,
+            joined=known.joined if known else "",
+            since=secrets.token_hex(8),
+        )
         self.keep(membership)
         return membership
 
