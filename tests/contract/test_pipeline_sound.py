@@ -70,21 +70,23 @@ def test_a_microphone_hears_what_is_played_into_it(cable: Path) -> None:
     source = MicrophoneSource(NAME, MicrophoneSettings(queue=256), clock=CLOCK)
     pieces = list(itertools.islice(source.read(), 100))
     source.close()
-    assert source.dropped == 0
-    played = np.fromfile(cable, np.float32)[: 100 * 512]
-    np.testing.assert_allclose(np.concatenate([piece.samples for piece in pieces]), played, atol=1e-6)
+    numbers = [piece.number for piece in pieces]
+    assert numbers == sorted(set(numbers))  # the cable gives faster than anybody speaks: some may be left out
+    played = np.fromfile(cable, np.float32)[: numbers[-1] * 512].reshape(-1, 512)
+    heard = np.array([piece.samples for piece in pieces])
+    np.testing.assert_allclose(heard, played[[number - 1 for number in numbers]], atol=1e-6)
 
 
 def test_of_a_microphone_the_newest_pieces_win_and_the_others_are_counted(cable: Path) -> None:
     source = MicrophoneSource(NAME, MicrophoneSettings(queue=4), clock=CLOCK)
     reading = source.read()
     next(reading)
-    with source._changed:  # PortAudio goes on meanwhile
+    with source._changed:
         assert source._changed.wait_for(lambda: source.dropped >= 20, 10)
+        dropped = source.dropped  # PortAudio goes on meanwhile, and drops more
     following = next(reading)
     source.close()
-    assert following.number >= 20
-    assert following.number > source.dropped
+    assert following.number > dropped
 
 
 def test_an_unknown_device_is_told_with_how_to_list_those_there_are(cable: Path) -> None:
