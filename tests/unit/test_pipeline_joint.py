@@ -90,6 +90,9 @@ class Line:
     def close(self) -> None:
         pass
 
+    def end(self) -> None:
+        """Whoever waits is set free by the story."""
+
 
 def opinion() -> bytes:
     return encode(Opinion(Classification((Label("cat", 0.9),)), "gateway", "large", "1", "fp32", 4.0))
