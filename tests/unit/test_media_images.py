@@ -198,6 +198,15 @@ def test_a_camera_that_pads_its_jpeg_is_understood() -> None:
     assert near(images.decode(jpeg[:-2] + b"\0" * 7 + jpeg[-2:]), scene())
 
 
+@pytest.mark.parametrize("at", [3, 21, 178])
+def test_a_jpeg_whose_head_is_taken_for_padding_is_refused(at: int) -> None:
+    jpeg = bytearray(encoded(".jpg"))
+    assert jpeg[at - 1] == 0xFF  # the kind of a segment stands here
+    jpeg[at] = 0
+    with pytest.raises(DecodeError):
+        images.decode(bytes(jpeg))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_pictures_are_refused_or_decoded_but_nothing_else(data: st.DataObject) -> None:

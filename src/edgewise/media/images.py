@@ -147,12 +147,15 @@ def _decode_jpeg(data: bytes, min_side: int) -> Image | None:
     if _jpeg_frame(data)[2] == 4:
         return None
     try:
-        return _jpeg_to_rgb(data, min_side, strict=True)
+        try:
+            return _jpeg_to_rgb(data, min_side, strict=True)
+        except ValueError as error:
+            if "extraneous bytes" not in str(error):
+                raise
+        # Some cameras pad between segments: a warning of libjpeg that loses nothing.
+        return _jpeg_to_rgb(data, min_side, strict=False)
     except ValueError as error:
-        if "extraneous bytes" not in str(error):
-            raise DecodeError(f"The JPEG is damaged: {error}", format="jpeg") from error
-    # Some cameras pad between segments: a warning of libjpeg that loses nothing.
-    return _jpeg_to_rgb(data, min_side, strict=False)
+        raise DecodeError(f"The JPEG is damaged: {error}", format="jpeg") from error
 
 
 def _jpeg_to_rgb(data: bytes, min_side: int, *, strict: bool) -> Image:
