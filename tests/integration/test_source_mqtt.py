@@ -25,13 +25,6 @@ CLOCK = SystemClock()
 GO = b'{"go": 1}'
 
 
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
 def source(mosquitto: Mosquitto, *topics: str, **settings: Any) -> MqttSource:
     broker = MqttSettings(mosquitto.host, mosquitto.port)
     return MqttSource("house", MqttSourceSettings(topics, broker, **settings), clock=CLOCK)

@@ -93,13 +93,6 @@ class Hass:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A running MQTT broker."""
-    with Mosquitto(tmp_path) as broker:
-        yield broker
-
-
-@pytest.fixture
 def start_hass(python: Path, mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Callable[[], Hass]]:
     """Starts Home Assistant at the broker; ended after the test."""
     started: list[Hass] = []
