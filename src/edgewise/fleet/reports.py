@@ -153,13 +153,11 @@ class ReportBook:
             told: By it.
             roster: Who brings whom, and learns what is said about them.
         """
-        refused: set[str] = set()
-        for report in told.reports:
-            if roster.route(report.node) != caller:
-                try:
-                    refused.update(roster.announce(caller, [report.node]))
-                except EdgewiseError:
-                    refused.add(report.node)
+        fresh = [report.node for report in told.reports if roster.route(report.node) != caller]
+        try:
+            refused = set(roster.announce(caller, fresh))
+        except EdgewiseError:
+            refused = set(fresh)
         reports = [report for report in told.reports if report.node not in refused]
         with contextlib.suppress(EdgewiseError):  # how they are must not wait; their labels come again
             roster.learn(caller, _labels(reports))
