@@ -104,6 +104,7 @@ class Device:
             node=name,
             version=__version__,
             connect=lambda: link.client(member, credentials),
+            brings=lambda _: False,
             below=tuple,
             settings=UplinkSettings(gather_s=0),
             clock=clock,

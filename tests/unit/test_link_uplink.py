@@ -91,6 +91,7 @@ def uplink_of(child: MemoryJournal, clock: ManualClock, **wishes: Any) -> Uplink
         "node": "door",
         "version": "1",
         "connect": lambda: None,
+        "brings": lambda node: node == "lamp",
         "below": lambda: ("lamp",),
         "settings": UplinkSettings(gather_s=0),
         "clock": clock,
@@ -248,7 +249,7 @@ def test_a_child_that_came_from_another_gateway_goes_on_where_that_one_got(wire:
 def test_a_node_that_is_somebody_elses_holds_up_nobody_and_is_asked_for_again(wire: Wire, clock: ManualClock) -> None:
     heard, gateway = Heard(wire, clock), gateway_with("lamp", "moved")
     gateway.append("events", entries(1))
-    uplink = uplink_of(gateway, clock, below=lambda: ("lamp", "moved"))
+    uplink = uplink_of(gateway, clock, brings=lambda node: node != "door", below=lambda: ("lamp", "moved"))
     heard.refuses = {"moved"}
     drain(uplink, wire)
     assert {state.node for state in wire.parent.streams() if state.last} == {"door", "lamp"}

@@ -69,7 +69,8 @@ class Uplink:
         node: This node's name.
         version: Of the program.
         connect: Makes a connection to the parent.
-        below: The nodes below this one.
+        brings: Whether a node is below this one.
+        below: All nodes that are.
         settings: How records go up.
         clock: Time.
         random: 0 to 1, for jitter.
@@ -85,6 +86,7 @@ class Uplink:
         node: str,
         version: str,
         connect: Callable[[], Client],
+        brings: Callable[[str], bool],
         below: Callable[[], Collection[str]],
         settings: UplinkSettings,
         clock: Clock,
@@ -96,6 +98,7 @@ class Uplink:
         self._journal = journal
         self._node = node
         self._version = version
+        self._brings = brings
         self._below = below
         self._settings = settings
         self._told = told
@@ -300,14 +303,13 @@ class Uplink:
 
     def _streams(self) -> list[StreamState]:
         """What goes up."""
-        below = frozenset(self._below())
-        return [each for each in self._journal.streams() if self._goes_up(each, below)]
+        return [each for each in self._journal.streams() if self._goes_up(each)]
 
-    def _goes_up(self, stream: StreamState, below: frozenset[str]) -> bool:
+    def _goes_up(self, stream: StreamState) -> bool:
         own = stream.node == self._node
         if not self._settings.sends(stream.stream, own=own):
             return False
-        if own or stream.node in below:
+        if own or self._brings(stream.node):
             return True
         return self._journal.follow(self._key(stream), CONSUMER) < stream.last  # it was below, and left something
 

@@ -320,11 +320,15 @@ def make_links(
     from edgewise.link.media import MediaUplink
     from edgewise.link.uplink import Uplink
 
+    def brings(node: str) -> bool:
+        return fleet is not None and fleet.route(node) is not None
+
     uplink = Uplink(
         journal,
         node=settings.node.name,
         version=__version__,
         connect=way.connect,
+        brings=brings,
         below=fleet.nodes if fleet else tuple,
         settings=settings.parent,
         clock=clock,
@@ -337,7 +341,7 @@ def make_links(
         journal,
         node=settings.node.name,
         settings=settings.parent,
-        brings=lambda node: fleet is not None and fleet.route(node) is not None,
+        brings=brings,
         connect=way.connect,
         spending=way.spending,
         clock=clock,

@@ -228,6 +228,7 @@ class _SwarmNode:
             node=self.name,
             version=__version__,
             connect=self.connect,
+            brings=lambda _: False,
             below=tuple,
             settings=UplinkSettings(gather_s=settings.gather_s),
             clock=clock,
